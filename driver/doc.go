@@ -10,10 +10,10 @@
 // A [Frame] is memory on loan from its queue. At any time exactly one side
 // holds it:
 //
-//	            Receive, Alloc
-//	  queue  ───────────────────▶  caller
-//	         ◀───────────────────
-//	            Transmit, Release
+//	          Receive, Alloc
+//	queue  ───────────────────▶  caller
+//	       ◀───────────────────
+//	          Transmit, Release
 //
 // Receive lends filled frames and Alloc lends empty ones. Either kind may be
 // given back by Transmit, which sends it, or by Release, which does not. So a
