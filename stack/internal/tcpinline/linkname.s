@@ -1,0 +1,2 @@
+// This empty file lets the compiler accept the body-less declarations of
+// linkname_unsafe.go.
