@@ -50,7 +50,8 @@ type Listener interface {
 }
 
 // Flow is one TCP connection on one shard. Its methods may be called from any
-// goroutine, and never block. Netstack's endpoints implement it today.
+// goroutine, though not two Reads nor two Writes at once, and never block.
+// Netstack's endpoints implement it today.
 type Flow interface {
 	// Read copies received bytes into p. It returns ErrWouldBlock when there are
 	// none, and io.EOF after the peer's FIN.

@@ -1,0 +1,436 @@
+package stack
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+	"gvisor.dev/gvisor/pkg/buffer"
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+
+	"shardnet/driver"
+	"shardnet/stack/internal/tcpinline"
+)
+
+const (
+	// rxBudget bounds the frames of one turn, as NAPI's weight does.
+	rxBudget = 64
+	// stuckRetry is how soon the loop tries again when the TX ring was full.
+	stuckRetry = time.Millisecond
+	nicID      = tcpip.NICID(1)
+)
+
+// Shard is one queue, one netstack, and the goroutine that runs both.
+//
+// The loop's goroutine alone touches q, syn, rx, idleSince and the local
+// counters. Netstack's endpoints are used by the loop and by applications,
+// under netstack's own locks. sleeping and tx are the two places where other
+// goroutines meet the loop.
+type Shard struct {
+	index int
+	st    *Stack
+	q     driver.Queue
+	ns    *stack.Stack
+	ipv4  stack.NetworkEndpoint
+	ipv6  stack.NetworkEndpoint
+	arp   stack.NetworkEndpoint
+	tcp   *tcpinline.Drainer // nil in TCPStock
+	clock *shardClock
+	tx    *transmitter
+	link  *link
+	syn   *synFilter
+	inbox []*handover // from each other shard; nil at index
+	rx    [rxBudget]driver.Frame
+
+	counters counters
+
+	_        [64]byte
+	sleeping atomic.Uint32 // 1 while the loop sleeps or is about to
+	notified atomic.Uint32 // 1 when an application goroutine was woken this turn
+	stopping atomic.Bool
+	_        [64]byte
+
+	linkDown bool
+	done     chan struct{} // closed when the loop has ended
+}
+
+// Index is the shard's number, and that of its queue.
+func (sh *Shard) Index() int { return sh.index }
+
+// run is the loop. Its steps are those of a packet's life: time, receive and
+// steer, hand-over, TCP, transmit, and sleep when there was nothing.
+func (sh *Shard) run() {
+	defer close(sh.done)
+	if cpus := sh.st.cfg.CPUs; len(cpus) > 0 {
+		// The thread ends with the goroutine: it is not unlocked.
+		runtime.LockOSThread()
+		if err := pinThread(cpus[sh.index]); err != nil {
+			sh.st.log.Warn("shard runs unpinned", "shard", sh.index, "cpu", cpus[sh.index], "error", err)
+		}
+	}
+	spin := int64(sh.st.cfg.Spin)
+	lastWork := sh.clock.refresh()
+	for !sh.stopping.Load() {
+		now := sh.clock.refresh()
+		timers := sh.clock.runTimers(now)
+		work := timers
+		n, err := sh.receive()
+		if err != nil {
+			sh.st.fail(fmt.Errorf("receive on shard %d: %w", sh.index, err))
+			break
+		}
+		work += n + sh.takeInbox()
+		if sh.tcp != nil {
+			work += sh.tcp.Drain()
+		}
+		n, err = sh.tx.flush()
+		sh.noteLink(n, err)
+		work += n
+		c := &sh.counters.local
+		c[turns]++
+		c[timersRun] += uint64(timers)
+		switch {
+		case sh.notified.Load() != 0:
+			// Let the application goroutines that were woken run, here and now:
+			// they are on this processor's run queue.
+			sh.notified.Store(0)
+			c[yields]++
+			sh.counters.publish()
+			runtime.Gosched()
+			lastWork = now
+		case work > 0:
+			lastWork = now
+			sh.counters.publish()
+		case now-lastWork < spin:
+			runtime.Gosched()
+		default:
+			sh.sleep()
+		}
+	}
+	sh.counters.publish()
+}
+
+// sleep parks the loop in the queue until a frame arrives, a timer is due, or
+// somebody calls kick.
+//
+// No wake-up is lost: sleeping is set before the last look at what others may
+// have left, and others leave their work before they look at sleeping.
+func (sh *Shard) sleep() {
+	sh.sleeping.Store(1)
+	d := sh.clock.park()
+	if !sh.workLeft() {
+		if sh.tx.stuck() && (d < 0 || d > stuckRetry) {
+			d = stuckRetry
+		}
+		sh.counters.local[sleeps]++
+		sh.counters.publish()
+		if err := sh.q.Wait(d); err != nil {
+			sh.st.fail(fmt.Errorf("wait on shard %d: %w", sh.index, err))
+			sh.stopping.Store(true)
+		}
+	}
+	sh.sleeping.Store(0)
+}
+
+// workLeft reports whether other goroutines left something for the loop.
+func (sh *Shard) workLeft() bool {
+	if sh.stopping.Load() || sh.tx.queued.Load() && !sh.tx.stuck() {
+		return true
+	}
+	if sh.tcp != nil && sh.tcp.Pending() {
+		return true
+	}
+	for _, in := range sh.inbox {
+		if in != nil && !in.empty() {
+			return true
+		}
+	}
+	return false
+}
+
+// kick wakes the loop if it sleeps. Any goroutine may call it, after it has left
+// its work where workLeft looks.
+func (sh *Shard) kick() {
+	if sh.sleeping.Load() == 1 && sh.sleeping.CompareAndSwap(1, 0) {
+		sh.q.Wake()
+	}
+}
+
+// afterCall follows every call of an application goroutine on an endpoint:
+// segments that arrived while it held the endpoint's lock are now queued, and
+// if the loop sleeps nobody else will process them.
+func (sh *Shard) afterCall() {
+	if sh.tcp != nil && sh.sleeping.Load() == 1 && sh.tcp.Pending() {
+		sh.kick()
+	}
+}
+
+// noteLink counts and logs the link's going down and coming up again, from what
+// a flush returned.
+func (sh *Shard) noteLink(sent int, err error) {
+	switch {
+	case err == nil:
+		if sh.linkDown && sent > 0 {
+			sh.linkDown = false
+			sh.st.log.Info("link is up again", "shard", sh.index)
+		}
+	case errors.Is(err, driver.ErrLinkDown):
+		if !sh.linkDown {
+			sh.linkDown = true
+			sh.counters.local[linkDowns]++
+			sh.st.log.Warn("link is down: packets wait in the TX ring, and beyond it are dropped", "shard", sh.index)
+		}
+	default:
+		sh.st.fail(fmt.Errorf("transmit on shard %d: %w", sh.index, err))
+		sh.stopping.Store(true)
+	}
+}
+
+// receive takes one batch from the queue and gives every frame of it to its
+// owner. All frames go back to the queue before it returns: netstack gets a
+// copy, and so do other shards.
+func (sh *Shard) receive() (int, error) {
+	n, err := sh.q.Receive(sh.rx[:])
+	if err != nil {
+		return 0, err
+	}
+	if n == 0 {
+		return 0, nil
+	}
+	sh.counters.local[rxPackets] += uint64(n)
+	for i := range sh.rx[:n] {
+		sh.input(sh.rx[i].Data)
+	}
+	sh.q.Release(sh.rx[:n])
+	return n, nil
+}
+
+// input verifies one frame from the queue, finds its owner, and delivers it or
+// hands it over. The frame is not kept.
+func (sh *Shard) input(frame []byte) {
+	c := &sh.counters.local
+	var p packet
+	if !p.parse(frame) {
+		c[rxMalformed]++
+		return
+	}
+	if frame[0]&1 == 0 && [6]byte(frame[:6]) != sh.st.mac {
+		c[rxOtherHost]++
+		return
+	}
+	if p.src == nil && p.etherType != etherTypeARP {
+		c[rxUnknown]++
+		return
+	}
+	verified := sh.st.info.Offloads.RxChecksumVerified && !p.fragment
+	if !verified && p.src != nil {
+		switch p.verify(sh.st.info.Offloads.RxChecksumPartial) {
+		case checksumBad:
+			c[rxBadChecksum]++
+			return
+		case checksumGood:
+			verified = true
+		}
+	}
+	owner := sh.st.steering.owner(&p, sh.index)
+	if owner == sh.index && p.proto == protoTCP && p.l4 != nil && sh.st.steering.shards > 1 {
+		owner = sh.flowShard(&p)
+	}
+	if owner == everyShard {
+		for i := range sh.st.shards {
+			if i != sh.index {
+				sh.handTo(i, frame, verified)
+			}
+		}
+		owner = sh.index
+	}
+	if owner != sh.index {
+		sh.handTo(owner, frame, verified)
+		return
+	}
+	sh.deliver(frame, p.etherType, verified)
+}
+
+// handTo copies frame into shard i's inbox.
+func (sh *Shard) handTo(i int, frame []byte, verified bool) {
+	peer := sh.st.shards[i]
+	if !peer.inbox[sh.index].push(frame, verified) {
+		sh.counters.local[handoverDrops]++
+		return
+	}
+	sh.counters.local[handedOut]++
+	peer.kick()
+}
+
+// takeInbox delivers what other shards handed over, a batch from each.
+func (sh *Shard) takeInbox() int {
+	n := 0
+	for _, in := range sh.inbox {
+		if in == nil {
+			continue
+		}
+		for range rxBudget {
+			s := in.peek()
+			if s == nil {
+				break
+			}
+			etherType := uint16(s.frame[12])<<8 | uint16(s.frame[13])
+			if etherType == etherTypeIPv4 || etherType == etherTypeIPv6 {
+				sh.noteSYN(s.frame)
+			}
+			sh.deliver(s.frame, etherType, s.verified)
+			in.pop()
+			n++
+		}
+	}
+	sh.counters.local[handedIn] += uint64(n)
+	return n
+}
+
+// noteSYN keeps the SYN filter complete for flows that are handed over.
+func (sh *Shard) noteSYN(frame []byte) {
+	var p packet
+	if p.parse(frame) && p.proto == protoTCP && p.l4 != nil && p.tcpFlags&tcpFlagSYN != 0 {
+		sh.syn.add(&p)
+	}
+}
+
+// deliver copies frame into a netstack packet and runs it through netstack's
+// network and transport layers, here. UDP and ICMP end in a socket's queue or an
+// answer; a TCP segment ends on its endpoint's queue, for tcp.Drain.
+func (sh *Shard) deliver(frame []byte, etherType uint16, verified bool) {
+	var ep stack.NetworkEndpoint
+	switch etherType {
+	case etherTypeIPv4:
+		ep = sh.ipv4
+	case etherTypeIPv6:
+		ep = sh.ipv6
+	case etherTypeARP:
+		ep = sh.arp
+	}
+	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(frame)})
+	pkt.LinkHeader().Consume(etherHeaderLen)
+	pkt.NetworkProtocolNumber = tcpip.NetworkProtocolNumber(etherType)
+	pkt.RXChecksumValidated = verified
+	switch {
+	case frame[0]&1 == 0:
+		pkt.PktType = tcpip.PacketHost
+	case [6]byte(frame[:6]) == broadcastMAC:
+		pkt.PktType = tcpip.PacketBroadcast
+	default:
+		pkt.PktType = tcpip.PacketMulticast
+	}
+	ep.HandlePacket(pkt)
+	pkt.DecRef()
+}
+
+var broadcastMAC = [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+
+// flowShard finds the shard of a TCP segment that came in here for a listening
+// port. A SYN starts its connection here. Any other segment whose SYN this shard
+// does not remember is looked up, here and then on the other shards; found
+// nowhere, it is refused here.
+func (sh *Shard) flowShard(p *packet) int {
+	if p.tcpFlags&(tcpFlagSYN|tcpFlagACK) == tcpFlagSYN {
+		sh.syn.add(p)
+		return sh.index
+	}
+	if sh.syn.has(p) || !sh.st.steering.isListening(p) {
+		return sh.index
+	}
+	proto := tcpip.NetworkProtocolNumber(p.etherType)
+	id := stack.TransportEndpointID{
+		LocalPort: p.dstPort, LocalAddress: tcpip.AddrFromSlice(p.dst),
+		RemotePort: p.srcPort, RemoteAddress: tcpip.AddrFromSlice(p.src),
+	}
+	if sh.hasFlow(proto, id) {
+		sh.syn.add(p)
+		return sh.index
+	}
+	for i, other := range sh.st.shards {
+		if i != sh.index && other.hasFlow(proto, id) {
+			sh.counters.local[rxWrongShard]++
+			return i
+		}
+	}
+	return sh.index
+}
+
+// hasFlow reports whether a connection with id, not merely a listener for it,
+// lives on this shard. It may be called from any goroutine.
+func (sh *Shard) hasFlow(proto tcpip.NetworkProtocolNumber, id stack.TransportEndpointID) bool {
+	e, ok := sh.ns.FindTransportEndpoint(proto, header.TCPProtocolNumber, id, nicID).(*tcp.Endpoint)
+	return ok && e.EndpointState() != tcp.StateListen
+}
+
+// newNetstack creates the shard's netstack with its NIC, addresses and routes.
+func (sh *Shard) newNetstack() error {
+	st := sh.st
+	sh.ns = stack.New(netstackOptions(sh.clock, sh.index == 0))
+	sh.ns.SetICMPLimit(rate.Limit(1000))
+	lo, hi := st.steering.portRange(sh.index)
+	if err := sh.ns.SetPortRange(lo, hi); err != nil {
+		return fmt.Errorf("set port range %d-%d: %w", lo, hi, goError(err))
+	}
+	if err := setNetstackBuffers(sh.ns); err != nil {
+		return err
+	}
+	sh.link = &link{mtu: uint32(st.info.MTU), addr: tcpip.LinkAddress(st.mac[:]), tx: sh.tx}
+	if st.cfg.TCP == TCPInline {
+		d, err := tcpinline.New(sh.ns)
+		if err != nil {
+			if sh.index == 0 {
+				st.log.Warn("TCP runs on netstack's own goroutines", "reason", err)
+			}
+		} else {
+			sh.tcp = d
+		}
+	}
+	if err := sh.ns.CreateNICWithOptions(nicID, sh.link, stack.NICOptions{Name: "shard", QDisc: sh.tx}); err != nil {
+		return fmt.Errorf("create NIC: %w", goError(err))
+	}
+	for _, a := range st.cfg.Addresses {
+		if err := addAddress(sh.ns, a); err != nil {
+			return fmt.Errorf("add address %v: %w", a, err)
+		}
+	}
+	table, err := routeTable(st.cfg)
+	if err != nil {
+		return err
+	}
+	sh.ns.SetRouteTable(table)
+	for proto, ep := range map[tcpip.NetworkProtocolNumber]*stack.NetworkEndpoint{
+		header.IPv4ProtocolNumber: &sh.ipv4, header.IPv6ProtocolNumber: &sh.ipv6, header.ARPProtocolNumber: &sh.arp,
+	} {
+		e, err := sh.ns.GetNetworkEndpoint(nicID, proto)
+		if err != nil {
+			return fmt.Errorf("find network protocol %#x: %w", proto, goError(err))
+		}
+		*ep = e
+	}
+	return nil
+}
+
+// stop ends the loop and waits for it. It must not be called on the loop.
+func (sh *Shard) stop() {
+	sh.stopping.Store(true)
+	sh.sleeping.Store(0)
+	sh.q.Wake()
+	<-sh.done
+}
+
+// destroy frees what the shard holds, after its loop has ended.
+func (sh *Shard) destroy() {
+	sh.tx.Close()
+	if sh.tcp != nil {
+		sh.tcp.Close()
+	}
+	sh.ns.Close()
+	sh.ns.Wait()
+}

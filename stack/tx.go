@@ -1,0 +1,212 @@
+package stack
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
+
+	"shardnet/driver"
+)
+
+const (
+	// txStock is how many empty frames are kept at hand for writers.
+	txStock = 256
+	// txBacklog bounds the packets that wait for an empty frame: a window's
+	// worth of one fast connection. Beyond it packets are dropped and counted,
+	// as by any full queueing discipline; TCP sends them again.
+	txBacklog = 4096
+)
+
+// transmitter is the queueing discipline of one shard's NIC: netstack's packets
+// are written straight into TX frames.
+//
+// Netstack calls WritePacket from the loop, but from application goroutines too,
+// while only the loop may use the queue. So the loop keeps a stock of empty
+// frames here; WritePacket fills one under mu, and the loop carries the filled
+// ones to the queue in flush, once a turn. When the stock is used up packets
+// wait in backlog, by reference, for the next turn.
+//
+// Owner of the bytes: a frame in stock or filled is on loan to this
+// transmitter; a packet in backlog is referenced by it.
+type transmitter struct {
+	q    driver.Queue
+	kick func() // wakes the loop if it sleeps
+
+	mu      sync.Mutex
+	stock   []driver.Frame        // empty
+	filled  []driver.Frame        // to be sent, oldest first
+	backlog []*stack.PacketBuffer // ring of txBacklog
+	head    int
+	waiting int // packets in backlog
+	closed  bool
+	dropped uint64      // packets lost: backlog full, too long for a frame, closed
+	queued  atomic.Bool // filled or backlog is not empty
+
+	// The loop's own.
+	pending []driver.Frame // taken from filled, not yet taken by the queue
+	spare   []driver.Frame // filled and pending change places with it
+}
+
+var _ stack.QueueingDiscipline = (*transmitter)(nil)
+
+func newTransmitter(q driver.Queue, kick func()) *transmitter {
+	return &transmitter{
+		q: q, kick: kick,
+		stock:   make([]driver.Frame, 0, txStock),
+		filled:  make([]driver.Frame, 0, txStock),
+		spare:   make([]driver.Frame, 0, txStock),
+		backlog: make([]*stack.PacketBuffer, txBacklog),
+	}
+}
+
+// WritePacket implements stack.QueueingDiscipline. It may be called from any
+// goroutine, with netstack's locks held.
+func (t *transmitter) WritePacket(pkt *stack.PacketBuffer) tcpip.Error {
+	t.mu.Lock()
+	switch {
+	case t.closed:
+		t.dropped++
+		t.mu.Unlock()
+		return &tcpip.ErrClosedForSend{}
+	case t.waiting == 0 && len(t.stock) > 0:
+		if !t.fill(pkt) {
+			t.dropped++
+			t.mu.Unlock()
+			return &tcpip.ErrMessageTooLong{}
+		}
+	case t.waiting < txBacklog:
+		t.backlog[(t.head+t.waiting)%txBacklog] = pkt.IncRef()
+		t.waiting++
+	default:
+		t.dropped++
+		t.mu.Unlock()
+		return &tcpip.ErrNoBufferSpace{}
+	}
+	t.queued.Store(true)
+	t.mu.Unlock()
+	t.kick()
+	return nil
+}
+
+// fill copies pkt into a frame of the stock. It returns false when pkt is
+// longer than a frame. The caller holds mu.
+func (t *transmitter) fill(pkt *stack.PacketBuffer) bool {
+	f := t.stock[len(t.stock)-1]
+	if pkt.Size() > cap(f.Data) {
+		return false
+	}
+	b := f.Data[:0]
+	views, skip := pkt.AsViewList()
+	for v := views.Front(); v != nil; v = v.Next() {
+		part := v.AsSlice()
+		if skip >= len(part) {
+			skip -= len(part)
+			continue
+		}
+		b = append(b, part[skip:]...)
+		skip = 0
+	}
+	f.Data = b
+	t.stock = t.stock[:len(t.stock)-1]
+	t.filled = append(t.filled, f)
+	return true
+}
+
+// flush hands what was written to the queue and restocks. It returns how many
+// frames the queue took. Loop only.
+func (t *transmitter) flush() (int, error) {
+	if t.idle() {
+		return 0, nil
+	}
+	sent := 0
+	for {
+		if len(t.pending) == 0 {
+			if !t.swap() {
+				break
+			}
+		}
+		n, err := t.q.Transmit(t.pending)
+		sent += n
+		t.pending = t.pending[n:]
+		if err != nil {
+			return sent, err
+		}
+		if len(t.pending) > 0 { // ring full
+			break
+		}
+	}
+	if sent == 0 && len(t.pending) == 0 {
+		return 0, nil
+	}
+	return sent, t.q.Flush()
+}
+
+// swap makes pending of what is filled, restocks, and moves the backlog into
+// frames. It returns false when there is nothing to send.
+func (t *transmitter) swap() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.restock()
+	for t.waiting > 0 && len(t.stock) > 0 {
+		pkt := t.backlog[t.head]
+		t.backlog[t.head] = nil
+		t.head = (t.head + 1) % txBacklog
+		t.waiting--
+		if !t.fill(pkt) {
+			t.dropped++
+		}
+		pkt.DecRef()
+	}
+	t.queued.Store(t.waiting > 0)
+	if len(t.filled) == 0 {
+		return false
+	}
+	t.pending, t.filled, t.spare = t.filled, t.spare[:0], t.filled
+	t.restock()
+	return true
+}
+
+// restock fills the stock from the queue. The caller holds mu.
+func (t *transmitter) restock() {
+	if n := len(t.stock); n < txStock/2 {
+		got := t.q.Alloc(t.stock[n:txStock])
+		t.stock = t.stock[:n+got]
+	}
+}
+
+// idle reports whether nothing waits to be sent. Loop only.
+func (t *transmitter) idle() bool { return !t.queued.Load() && len(t.pending) == 0 }
+
+// stuck reports whether frames wait that the queue would not take. Loop only.
+func (t *transmitter) stuck() bool { return len(t.pending) > 0 }
+
+// drops is how many packets were lost here.
+func (t *transmitter) drops() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.dropped
+}
+
+// Close implements stack.QueueingDiscipline: later packets are refused. Frames
+// and packets still held are given back. It is called by the loop's goroutine
+// when the loop has ended, or by netstack after that.
+func (t *transmitter) Close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return
+	}
+	t.closed = true
+	t.q.Release(t.stock)
+	t.q.Release(t.filled)
+	t.q.Release(t.pending)
+	t.stock, t.filled, t.pending, t.spare = nil, nil, nil, nil
+	for ; t.waiting > 0; t.waiting-- {
+		t.backlog[t.head].DecRef()
+		t.head = (t.head + 1) % txBacklog
+	}
+	t.backlog = nil
+	t.queued.Store(false)
+}
