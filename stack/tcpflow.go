@@ -46,13 +46,15 @@ func (n *notifier) NotifyEvent(mask waiter.EventMask) {
 	}
 }
 
-func (n *notifier) set(f func(Events), ready waiter.EventMask) {
+// set implements Notify. It looks at the readiness of ep once f is in place: what
+// comes later is told by NotifyEvent.
+func (n *notifier) set(f func(Events), ep tcpip.Endpoint) {
 	if f == nil {
 		n.fn.Store(nil)
 		return
 	}
 	n.fn.Store(&f)
-	if ev := eventsOf(ready); ev != 0 {
+	if ev := eventsOf(ep.Readiness(notifyMask)); ev != 0 {
 		f(ev)
 	}
 }
@@ -136,7 +138,7 @@ func (l *tcpListener) Accept() (Flow, error) {
 	return newTCPFlow(l.sh, ep, wq), nil
 }
 
-func (l *tcpListener) Notify(f func(Events)) { l.set(f, l.ep.Readiness(notifyMask)) }
+func (l *tcpListener) Notify(f func(Events)) { l.set(f, l.ep) }
 func (l *tcpListener) Addr() netip.AddrPort  { return l.addr }
 func (l *tcpListener) Shard() int            { return l.sh.index }
 
@@ -277,7 +279,7 @@ func (f *tcpFlow) writeError(err tcpip.Error) error {
 	return goError(err)
 }
 
-func (f *tcpFlow) Notify(fn func(Events)) { f.set(fn, f.ep.Readiness(notifyMask)) }
+func (f *tcpFlow) Notify(fn func(Events)) { f.set(fn, f.ep) }
 
 func (f *tcpFlow) CloseRead() error {
 	if f.closed.Load() {

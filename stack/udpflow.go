@@ -130,7 +130,7 @@ func (f *udpFlow) WriteTo(p []byte, to netip.AddrPort) (int, error) {
 	return int(n), goError(err)
 }
 
-func (f *udpFlow) Notify(fn func(Events)) { f.set(fn, f.ep.Readiness(notifyMask)) }
+func (f *udpFlow) Notify(fn func(Events)) { f.set(fn, f.ep) }
 
 func (f *udpFlow) Close() error {
 	if f.closed.Swap(true) {
