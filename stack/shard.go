@@ -48,6 +48,8 @@ type Shard struct {
 	inbox []*handover // from each other shard; nil at index
 	rx    [rxBudget]driver.Frame
 
+	tasks tasks
+
 	counters counters
 
 	_        [64]byte
@@ -64,7 +66,7 @@ type Shard struct {
 func (sh *Shard) Index() int { return sh.index }
 
 // run is the loop. Its steps are those of a packet's life: time, receive and
-// steer, hand-over, TCP, transmit, and sleep when there was nothing.
+// steer, hand-over, TCP, tasks, transmit, and sleep when there was nothing.
 func (sh *Shard) run() {
 	defer close(sh.done)
 	if cpus := sh.st.cfg.CPUs; len(cpus) > 0 {
@@ -89,6 +91,7 @@ func (sh *Shard) run() {
 		if sh.tcp != nil {
 			work += sh.tcp.Drain()
 		}
+		work += sh.runTasks()
 		n, err = sh.tx.flush()
 		sh.noteLink(n, err)
 		work += n
@@ -151,7 +154,7 @@ func (sh *Shard) workLeft() bool {
 			return true
 		}
 	}
-	return false
+	return sh.tasks.pending()
 }
 
 // kick wakes the loop if it sleeps. Any goroutine may call it, after it has left

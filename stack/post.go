@@ -1,0 +1,56 @@
+package stack
+
+import "sync"
+
+// Task is work that runs on a shard's loop.
+type Task interface {
+	// RunOnShard is called on the loop, with no lock held. It may call every
+	// method of the shard's sockets, and must not block: nothing else of the
+	// shard runs meanwhile.
+	RunOnShard()
+}
+
+// tasks is the list of what is to run in the loop's next turn.
+type tasks struct {
+	mu   sync.Mutex
+	list []Task
+	run  []Task // loop's own; changes places with list
+}
+
+// Post has the loop run t, once, after the TCP processing of this turn or the
+// next. It may be called from any goroutine and with a flow's locks held, as a
+// Notify function is; so that is how a socket is served on its shard, without a
+// goroutine: Notify posts, and the task reads and writes.
+//
+// Tasks run in the order they were posted. What is posted by a task runs in the
+// next turn. After Close has ended tasks are dropped.
+func (sh *Shard) Post(t Task) {
+	sh.tasks.mu.Lock()
+	sh.tasks.list = append(sh.tasks.list, t)
+	sh.tasks.mu.Unlock()
+	sh.kick()
+}
+
+// runTasks runs what was posted and returns how much that was. Loop only.
+func (sh *Shard) runTasks() int {
+	ts := &sh.tasks
+	ts.mu.Lock()
+	if len(ts.list) == 0 {
+		ts.mu.Unlock()
+		return 0
+	}
+	ts.run, ts.list = ts.list, ts.run[:0]
+	ts.mu.Unlock()
+	for i, t := range ts.run {
+		ts.run[i] = nil
+		t.RunOnShard()
+	}
+	return len(ts.run)
+}
+
+// pending reports whether a task waits.
+func (ts *tasks) pending() bool {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	return len(ts.list) > 0
+}
