@@ -1,0 +1,82 @@
+package socketapi
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"syscall"
+)
+
+var (
+	errMissingAddress = errors.New("missing address")
+	errNoStack        = errors.New("nil stack")
+	errNoShards       = errors.New("stack has no such shard")
+)
+
+// overError names the reason in the bits of waiter.over. Closed wins, as in
+// package net.
+func overError(over uint32) error {
+	if over&closed != 0 {
+		return net.ErrClosed
+	}
+	return os.ErrDeadlineExceeded
+}
+
+// lifetime is closed when a stack begins to close. What its sockets fail with from
+// then on follows from that, whatever it is, and is reported as net.ErrClosed.
+type lifetime <-chan struct{}
+
+func (l lifetime) over() bool {
+	select {
+	case <-l:
+		return true
+	default:
+		return false
+	}
+}
+
+// cause is the error to report for what a call on a flow returned.
+func (l lifetime) cause(call string, err error) error {
+	if l.over() && !errors.Is(err, os.ErrDeadlineExceeded) {
+		return net.ErrClosed
+	}
+	return sysError(call, err)
+}
+
+// sysError dresses an error of a flow as package net would: a bare errno gets the
+// name of the system call that would have given it.
+func sysError(call string, err error) error {
+	if e, ok := err.(syscall.Errno); ok {
+		return os.NewSyscallError(call, e)
+	}
+	if err != io.EOF && errors.Is(err, net.ErrClosed) {
+		return net.ErrClosed
+	}
+	return err
+}
+
+// dialError maps the end of a dial's context as package net does: its texts are
+// older than package context, and it keeps both.
+func dialError(err error) error {
+	switch {
+	case errors.Is(err, context.DeadlineExceeded):
+		return timeoutError{}
+	case errors.Is(err, context.Canceled):
+		return canceledError{}
+	}
+	return err
+}
+
+type timeoutError struct{}
+
+func (timeoutError) Error() string        { return "i/o timeout" }
+func (timeoutError) Timeout() bool        { return true }
+func (timeoutError) Temporary() bool      { return true }
+func (timeoutError) Is(target error) bool { return target == context.DeadlineExceeded }
+
+type canceledError struct{}
+
+func (canceledError) Error() string        { return "operation was canceled" }
+func (canceledError) Is(target error) bool { return target == context.Canceled }
