@@ -1,0 +1,135 @@
+package arch
+
+import (
+	"path"
+	"strings"
+)
+
+// module is the path all of the project's packages begin with.
+const module = "shardnet"
+
+// gvisor is the path of netstack's module.
+const gvisor = "gvisor.dev/gvisor"
+
+// importRule says what the packages of a folder may import beyond the standard
+// library. The first rule whose folder matches a package is the one that holds.
+type importRule struct {
+	// folder is a path inside the module; with "/..." everything below it too.
+	folder string
+	// allow lists import paths, "/..." as above. nil allows nothing, a single
+	// "..." everything that deny does not list.
+	allow []string
+	deny  []string
+	// tests is whether the rule holds for _test.go files too. Elsewhere tests may
+	// import what they like.
+	tests bool
+	why   string
+}
+
+var importRules = []importRule{
+	{
+		folder: "driver",
+		why:    "the driver contract is for anybody's NIC: it depends on the standard library only",
+	},
+	{
+		folder: "driver/memnic/...",
+		allow:  []string{module + "/driver", module + "/stack/rss"},
+		why:    "the in-memory NIC computes RSS as a NIC does, and knows nothing else of the stack above it",
+	},
+	{
+		folder: "driver/...",
+		allow:  []string{"..."},
+		deny:   []string{gvisor + "/...", module + "/stack/...", module + "/socketapi/...", module + "/apps/...", module + "/cmd/...", module + "/test/..."},
+		why:    "a driver moves frames, under any stack: it knows nothing of what is above it",
+	},
+	{
+		folder: "stack/rss/...",
+		why:    "RSS is pure functions, which drivers import too",
+	},
+	{
+		folder: "stack/...",
+		// x/time/rate is in the signature of netstack's SetICMPLimit.
+		allow: []string{module + "/driver", module + "/stack/...", gvisor + "/...", "golang.org/x/sys/...", "golang.org/x/time/rate"},
+		why:   "the stack runs on any driver, and under any application",
+	},
+	{
+		folder: "socketapi/...",
+		allow:  []string{module + "/stack", module + "/socketapi/..."},
+		why:    "socketapi stands on stack's flow contract, so that another TCP fits below it; gVisor's types and errors end in stack",
+	},
+	{
+		folder: "apps/...",
+		allow:  []string{module + "/apps/...", module + "/socketapi"},
+		why:    "an app takes net.Listener and net.PacketConn, so that it also runs on kernel sockets",
+	},
+	{
+		folder: "cmd/...",
+		allow:  []string{"..."},
+		deny:   []string{gvisor + "/..."},
+		why:    "the command wires packages together; gVisor's types and errors end in stack",
+	},
+	{
+		folder: "test/...",
+		allow:  []string{"..."},
+		deny:   []string{module + "/cmd/..."},
+		why:    "tests drive the command as a user does, by running it",
+	},
+}
+
+// ruleFor returns the rule that holds for a folder of the module, or nil.
+func ruleFor(folder string) *importRule {
+	for i := range importRules {
+		if matches(importRules[i].folder, folder) {
+			return &importRules[i]
+		}
+	}
+	return nil
+}
+
+// allows reports whether the rule lets a package of its folder import imp.
+func (r *importRule) allows(imp string) bool {
+	if matchesAny(r.deny, imp) {
+		return false
+	}
+	return isStandard(imp) || matchesAny(r.allow, imp)
+}
+
+func matchesAny(patterns []string, p string) bool {
+	for _, pattern := range patterns {
+		if matches(pattern, p) {
+			return true
+		}
+	}
+	return false
+}
+
+func matches(pattern, p string) bool {
+	if pattern == "..." {
+		return true
+	}
+	root, below := strings.CutSuffix(pattern, "/...")
+	return p == root || below && strings.HasPrefix(p, root+"/")
+}
+
+// isStandard reports whether imp is in the standard library: the first element
+// of any other import path has a dot, or is this module's name.
+func isStandard(imp string) bool {
+	first, _, _ := strings.Cut(imp, "/")
+	return !strings.Contains(first, ".") && first != module
+}
+
+// isTestFile reports whether file is compiled into tests only.
+func isTestFile(file string) bool { return strings.HasSuffix(file, "_test.go") }
+
+// isUnsafeFile reports whether a file's name announces unsafe code:
+// x_unsafe.go, or x_unsafe_linux.go where the system matters too.
+func isUnsafeFile(file string) bool {
+	name := strings.TrimSuffix(strings.TrimSuffix(path.Base(file), ".go"), "_test")
+	return strings.HasSuffix(name, "_unsafe") || strings.Contains(name, "_unsafe_")
+}
+
+// isLibrary reports whether a folder's packages are linked into other people's
+// programs. The command and what is under test/ are not.
+func isLibrary(folder string) bool {
+	return !matches("cmd/...", folder) && !matches("test/...", folder)
+}
