@@ -5,36 +5,34 @@ import (
 	"net/netip"
 )
 
-// parseAddress turns a network name and an address into what a socket of proto
-// ("tcp" or "udp") binds or dials. The errors are those of package net for the
+// parseAddress turns a network name and an address into the protocol, "tcp" or
+// "udp", and what to bind or dial. The errors are those of package net for the
 // same mistakes. The address is never IPv4-mapped, and is the zero netip.Addr
 // when the host was empty.
-func parseAddress(proto, network, address string) (netip.AddrPort, error) {
-	var zero netip.AddrPort
+func parseAddress(network, address string) (proto string, a netip.AddrPort, err error) {
 	switch network {
-	case proto, proto + "4", proto + "6":
 	case "tcp", "tcp4", "tcp6", "udp", "udp4", "udp6":
-		return zero, &net.AddrError{Err: "unexpected address type", Addr: address}
+		proto = network[:3]
 	default:
-		return zero, net.UnknownNetworkError(network)
+		return "", a, net.UnknownNetworkError(network)
 	}
 	if address == "" {
-		return zero, nil
+		return proto, a, nil
 	}
 	host, service, err := net.SplitHostPort(address)
 	if err != nil {
-		return zero, err
+		return proto, a, err
 	}
 	port, err := net.LookupPort(network, service)
 	if err != nil {
-		return zero, err
+		return proto, a, err
 	}
 	if host == "" {
-		return netip.AddrPortFrom(netip.Addr{}, uint16(port)), nil
+		return proto, netip.AddrPortFrom(netip.Addr{}, uint16(port)), nil
 	}
 	ip, err := netip.ParseAddr(host)
 	if err != nil {
-		return zero, &net.DNSError{
+		return proto, a, &net.DNSError{
 			Err:        "host names are not resolved here, give a literal IP address",
 			Name:       host,
 			IsNotFound: true,
@@ -42,9 +40,23 @@ func parseAddress(proto, network, address string) (netip.AddrPort, error) {
 	}
 	ip = ip.Unmap()
 	if family := network[len(network)-1]; family == '4' && !ip.Is4() || family == '6' && ip.Is4() {
-		return zero, &net.AddrError{Err: "no suitable address found", Addr: host}
+		return proto, a, &net.AddrError{Err: "no suitable address found", Addr: host}
 	}
-	return netip.AddrPortFrom(ip, uint16(port)), nil
+	return proto, netip.AddrPortFrom(ip, uint16(port)), nil
+}
+
+// parseListen is parseAddress for a listener of the protocol want. Its error is
+// ready to be returned.
+func parseListen(want, network, address string) (netip.AddrPort, error) {
+	proto, a, err := parseAddress(network, address)
+	if err != nil {
+		return a, &net.OpError{Op: "listen", Net: network, Err: err}
+	}
+	if proto != want {
+		err := &net.AddrError{Err: "unexpected address type", Addr: address}
+		return a, &net.OpError{Op: "listen", Net: network, Addr: netAddr(proto, a), Err: err}
+	}
+	return a, nil
 }
 
 // bindAddress is where a listener of the given network binds for a parsed

@@ -76,11 +76,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 }
 
 func (d *Dialer) dial(ctx context.Context, h host, network, address string) (net.Conn, error) {
-	proto := "tcp"
-	if len(network) >= 3 && network[:3] == "udp" {
-		proto = "udp"
-	}
-	remote, err := parseAddress(proto, network, address)
+	proto, remote, err := parseAddress(network, address)
 	switch {
 	case err != nil:
 	case address == "":
@@ -206,7 +202,7 @@ func (d *Dialer) options() stack.SocketOptions {
 func (d *Dialer) dialUDP(h host, i int, network string, local, remote netip.AddrPort) (net.Conn, error) {
 	flow, err := h.shard(i).DialUDP(local, remote, d.options())
 	if err != nil {
-		return nil, sysError("connect", err)
+		return nil, sysError(beginCall(local, err), err)
 	}
 	c := newPacketConn(flow, h.Done(), network)
 	c.start()
@@ -216,7 +212,7 @@ func (d *Dialer) dialUDP(h host, i int, network string, local, remote netip.Addr
 func (d *Dialer) dialTCP(ctx context.Context, h host, i int, network string, local, remote netip.AddrPort) (net.Conn, error) {
 	flow, err := h.shard(i).DialTCP(local, remote, d.options())
 	if err != nil {
-		return nil, sysError("connect", err)
+		return nil, sysError(beginCall(local, err), err)
 	}
 	c := newConn(flow, h.Done(), network)
 	c.start()
@@ -227,6 +223,15 @@ func (d *Dialer) dialTCP(ctx context.Context, h host, i int, network string, loc
 	}
 	c.established(keepAliveConfig(d.KeepAlive, d.KeepAliveConfig))
 	return c, nil
+}
+
+// beginCall names the system call that would have failed with err: bind for one
+// that is about a local address asked for.
+func beginCall(local netip.AddrPort, err error) string {
+	if local != (netip.AddrPort{}) && (errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EADDRNOTAVAIL)) {
+		return "bind"
+	}
+	return "connect"
 }
 
 // connect waits for the attempt to end, well or badly, or for ctx, or for the end

@@ -63,9 +63,9 @@ func (lc *ListenConfig) Listen(st *stack.Stack, network, address string) (*Group
 }
 
 func (lc *ListenConfig) listen(h host, network, address string) (*Group, error) {
-	addr, err := parseAddress("tcp", network, address)
+	addr, err := parseListen("tcp", network, address)
 	if err != nil {
-		return nil, &net.OpError{Op: "listen", Net: network, Err: err}
+		return nil, err
 	}
 	local, v6only := bindAddress(network, addr)
 	opt := lc.options(v6only)
@@ -97,9 +97,9 @@ func (lc *ListenConfig) ListenPacket(st *stack.Stack, network, address string) (
 }
 
 func (lc *ListenConfig) listenPacket(h host, network, address string) (*PacketGroup, error) {
-	addr, err := parseAddress("udp", network, address)
+	addr, err := parseListen("udp", network, address)
 	if err != nil {
-		return nil, &net.OpError{Op: "listen", Net: network, Err: err}
+		return nil, err
 	}
 	local, v6only := bindAddress(network, addr)
 	opt := lc.options(v6only)
