@@ -1,0 +1,40 @@
+# make demo    serve real clients and print what came of it
+# make test    all tests; as root with nothing skipped
+#
+# Both do their own set-up on a Debian machine with Go. Without root they do
+# without what needs root, and say what that was.
+
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+
+# Tests measure the CPU of an idle server and compare modes: packages run one
+# after the other, so that they do not measure each other.
+TESTFLAGS ?= -p 1 -timeout 10m
+FUZZTIME  ?= 30s
+
+.PHONY: demo test build generate lint fuzz
+
+demo: build
+	./bin/shardnet demo
+
+test:
+	sh test/setup.sh test
+	go build ./...
+	go run ./test/gotest $(TESTFLAGS) ./...
+
+build:
+	go build -o bin/shardnet ./cmd/shardnet
+
+# Compiles the XDP program; its object is committed, so that nobody else needs clang.
+generate:
+	sh test/setup.sh generate
+	go generate ./driver/...
+
+# The import rules of .golangci.yml are held by test/arch, which runs with the tests.
+lint:
+	test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	go vet ./...
+	go tool staticcheck ./...
+	if command -v golangci-lint >/dev/null; then golangci-lint run ./...; fi
+
+fuzz:
+	sh test/fuzz.sh $(FUZZTIME)
