@@ -1,6 +1,9 @@
 package stack
 
-import "sync"
+import (
+	"fmt"
+	"sync"
+)
 
 // Task is work that runs on a shard's loop.
 type Task interface {
@@ -19,8 +22,7 @@ type tasks struct {
 
 // Post has the loop run t, once, after the TCP processing of this turn or the
 // next. It may be called from any goroutine and with a flow's locks held, as a
-// Notify function is; so that is how a socket is served on its shard, without a
-// goroutine: Notify posts, and the task reads and writes.
+// Notify function is.
 //
 // Tasks run in the order they were posted. What is posted by a task runs in the
 // next turn. After Close has ended tasks are dropped.
@@ -29,6 +31,20 @@ func (sh *Shard) Post(t Task) {
 	sh.tasks.list = append(sh.tasks.list, t)
 	sh.tasks.mu.Unlock()
 	sh.kick()
+}
+
+// Serve has the loop run t whenever socket, a Listener, Flow or PacketFlow of
+// this shard, becomes ready, and once for what it is ready for already. Several
+// notices before t runs are one. It takes the place of the function set by
+// Notify: a socket has a function or a task. The task reads, writes or accepts
+// until ErrWouldBlock.
+func (sh *Shard) Serve(socket interface{ Shard() int }, t Task) error {
+	s, ok := socket.(interface{ serve(Task) })
+	if !ok || socket.Shard() != sh.index {
+		return fmt.Errorf("serve %T of shard %d on shard %d: not one of its sockets", socket, socket.Shard(), sh.index)
+	}
+	s.serve(t)
+	return nil
 }
 
 // runTasks runs what was posted and returns how much that was. Loop only.

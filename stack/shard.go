@@ -69,7 +69,11 @@ func (sh *Shard) Index() int { return sh.index }
 // steer, hand-over, TCP, tasks, transmit, and sleep when there was nothing.
 func (sh *Shard) run() {
 	defer close(sh.done)
+	yield := true
 	if cpus := sh.st.cfg.CPUs; len(cpus) > 0 {
+		// To yield, a goroutine bound to its thread must change threads twice.
+		// With a processor to spare, others run the goroutines it wakes.
+		yield = runtime.GOMAXPROCS(0) <= len(cpus)
 		// The thread ends with the goroutine: it is not unlocked.
 		runtime.LockOSThread()
 		if err := pinThread(cpus[sh.index]); err != nil {
@@ -99,7 +103,7 @@ func (sh *Shard) run() {
 		c[turns]++
 		c[timersRun] += uint64(timers)
 		switch {
-		case sh.notified.Load() != 0:
+		case sh.notified.Load() != 0 && yield:
 			// Let the application goroutines that were woken run, here and now:
 			// they are on this processor's run queue.
 			sh.notified.Store(0)
@@ -111,7 +115,9 @@ func (sh *Shard) run() {
 			lastWork = now
 			sh.counters.publish()
 		case now-lastWork < spin:
-			runtime.Gosched()
+			if yield {
+				runtime.Gosched()
+			}
 		default:
 			sh.sleep()
 		}
@@ -162,6 +168,14 @@ func (sh *Shard) workLeft() bool {
 func (sh *Shard) kick() {
 	if sh.sleeping.Load() == 1 && sh.sleeping.CompareAndSwap(1, 0) {
 		sh.q.Wake()
+	}
+}
+
+// noteWoken has the loop yield at the end of this turn: an application goroutine
+// was made runnable. Any goroutine may call it.
+func (sh *Shard) noteWoken() {
+	if sh.notified.Load() == 0 {
+		sh.notified.Store(1)
 	}
 }
 
@@ -242,8 +256,8 @@ func (sh *Shard) input(frame []byte) {
 		}
 	}
 	owner := sh.st.steering.owner(&p, sh.index)
-	if owner == sh.index && p.proto == protoTCP && p.l4 != nil && sh.st.steering.shards > 1 {
-		owner = sh.flowShard(&p)
+	if p.proto == protoTCP && p.l4 != nil && sh.st.steering.shards > 1 {
+		owner = sh.flowShard(&p, owner)
 	}
 	if owner == everyShard {
 		for i := range sh.st.shards {
@@ -335,29 +349,37 @@ func (sh *Shard) deliver(frame []byte, etherType uint16, verified bool) {
 
 var broadcastMAC = [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
-// flowShard finds the shard of a TCP segment that came in here for a listening
-// port. A SYN starts its connection here. Any other segment whose SYN this shard
-// does not remember is looked up, here and then on the other shards; found
-// nowhere, it is refused here.
-func (sh *Shard) flowShard(p *packet) int {
+// flowShard finds the shard of a TCP segment that came in here, given what the
+// rule says. A SYN starts its connection where the rule says, and is remembered
+// if that is here. For any other segment:
+//
+//   - the port says whose it is: so be it, unless its SYN came in here and its
+//     connection lives here, accepted by a listener that has closed since;
+//   - the shard of arrival owns it, but does not remember its SYN: it is looked
+//     up, here and then on the other shards. Found nowhere, it is refused here.
+func (sh *Shard) flowShard(p *packet, owner int) int {
 	if p.tcpFlags&(tcpFlagSYN|tcpFlagACK) == tcpFlagSYN {
-		sh.syn.add(p)
+		if owner == sh.index {
+			sh.syn.add(p)
+		}
+		return owner
+	}
+	seen := sh.syn.has(p)
+	if sh.st.steering.ownedByPort(p) {
+		if owner != sh.index && seen && sh.hasFlow(p) {
+			return sh.index
+		}
+		return owner
+	}
+	if seen {
 		return sh.index
 	}
-	if sh.syn.has(p) || !sh.st.steering.isListening(p) {
-		return sh.index
-	}
-	proto := tcpip.NetworkProtocolNumber(p.etherType)
-	id := stack.TransportEndpointID{
-		LocalPort: p.dstPort, LocalAddress: tcpip.AddrFromSlice(p.dst),
-		RemotePort: p.srcPort, RemoteAddress: tcpip.AddrFromSlice(p.src),
-	}
-	if sh.hasFlow(proto, id) {
+	if sh.hasFlow(p) {
 		sh.syn.add(p)
 		return sh.index
 	}
 	for i, other := range sh.st.shards {
-		if i != sh.index && other.hasFlow(proto, id) {
+		if i != sh.index && other.hasFlow(p) {
 			sh.counters.local[rxWrongShard]++
 			return i
 		}
@@ -365,10 +387,15 @@ func (sh *Shard) flowShard(p *packet) int {
 	return sh.index
 }
 
-// hasFlow reports whether a connection with id, not merely a listener for it,
-// lives on this shard. It may be called from any goroutine.
-func (sh *Shard) hasFlow(proto tcpip.NetworkProtocolNumber, id stack.TransportEndpointID) bool {
-	e, ok := sh.ns.FindTransportEndpoint(proto, header.TCPProtocolNumber, id, nicID).(*tcp.Endpoint)
+// hasFlow reports whether p's connection, not merely a listener for it, lives on
+// this shard. It may be called from any goroutine.
+func (sh *Shard) hasFlow(p *packet) bool {
+	id := stack.TransportEndpointID{
+		LocalPort: p.dstPort, LocalAddress: tcpip.AddrFromSlice(p.dst),
+		RemotePort: p.srcPort, RemoteAddress: tcpip.AddrFromSlice(p.src),
+	}
+	te := sh.ns.FindTransportEndpoint(tcpip.NetworkProtocolNumber(p.etherType), header.TCPProtocolNumber, id, nicID)
+	e, ok := te.(*tcp.Endpoint)
 	return ok && e.EndpointState() != tcp.StateListen
 }
 

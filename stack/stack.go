@@ -14,6 +14,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 
 	"shardnet/driver"
+	"shardnet/stack/rss"
 )
 
 // TCPMode says which goroutines run netstack's TCP.
@@ -200,6 +201,7 @@ func newStack(dev driver.Device, cfg *Config) (*Stack, error) {
 	if info.FrameSize < info.MTU+etherHeaderLen {
 		return nil, fmt.Errorf("device %s has frames of %d bytes, too short for MTU %d", info.Interface, info.FrameSize, info.MTU)
 	}
+	redirectNetstackLog(c.Logger)
 	st := &Stack{
 		cfg: c, dev: dev, info: info, mac: [6]byte(info.MAC), log: c.Logger,
 		closing: make(chan struct{}), closed: make(chan struct{}),
@@ -207,6 +209,13 @@ func newStack(dev driver.Device, cfg *Config) (*Stack, error) {
 	}
 	if st.steering, err = newSteering(c.Shards, c.PortRange[0], c.PortRange[1]); err != nil {
 		return nil, err
+	}
+	if info.RSS != nil && c.Shards > 1 {
+		r, err := rss.New(info.RSS.Key, info.RSS.Table)
+		if err != nil {
+			return nil, fmt.Errorf("read the RSS of %s: %w", info.Interface, err)
+		}
+		st.home = r.QueueOfFlow
 	}
 	for i := range c.Shards {
 		sh := &Shard{index: i, st: st, q: dev.Queue(i), syn: newSYNFilter(), done: make(chan struct{})}

@@ -23,9 +23,8 @@ import (
 //	IP fragment                              by hash of source, destination and id
 //
 // A NIC may still move a connection to another queue in mid-life (veth does,
-// for what the kernel sends without a socket). So a TCP segment to a listening
-// port that is no SYN and that this shard has not seen the SYN of is looked for
-// on the other shards: see Shard.flowShard.
+// for what the kernel sends without a socket), and a listener may close before
+// its connections do. Shard.flowShard has the last word on TCP for these cases.
 
 // everyShard is the owner of packets that all shards must see.
 const everyShard = -1
@@ -147,9 +146,12 @@ func mix(h, v uint64) uint64 {
 	return hi ^ lo
 }
 
-// isListening reports whether a socket listens on p's port.
-func (s *steering) isListening(p *packet) bool {
-	return s.table(p.proto)[p.dstPort].Load() == portListening
+// ownedByPort reports whether p's destination port alone says whose p is: it is
+// pinned, or an ephemeral one on which nobody listens.
+func (s *steering) ownedByPort(p *packet) bool {
+	e := s.table(p.proto)[p.dstPort].Load()
+	port := int(p.dstPort)
+	return e >= portPinned || e == portFree && port >= s.lo && port <= s.hi
 }
 
 // listen notes one more socket listening on port.

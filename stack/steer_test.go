@@ -127,11 +127,11 @@ func TestListeningIsCounted(t *testing.T) {
 		s.listen(protoTCP, 80)
 	}
 	s.unlisten(protoTCP, 80)
-	if !s.isListening(&p) {
+	if s.table(protoTCP)[80].Load() != portListening {
 		t.Error("one of two listeners closed, and the port is free")
 	}
 	s.unlisten(protoTCP, 80)
-	if s.isListening(&p) {
+	if s.table(protoTCP)[80].Load() != portFree {
 		t.Error("both listeners closed, and the port is still taken")
 	}
 	if s.pin(protoTCP, 80, 1); !s.pin(protoTCP, 60000, 1) || s.pin(protoTCP, 80, 0) {

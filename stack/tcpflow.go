@@ -19,12 +19,15 @@ import (
 const defaultBacklog = 4096
 
 // notifier carries readiness from a netstack waiter queue to the function set by
-// Notify. Embedded in every socket of the contract.
+// Notify, or to the task set by Shard.Serve. Embedded in every socket of the
+// contract.
 type notifier struct {
-	sh    *Shard
-	wq    *waiter.Queue
-	entry waiter.Entry
-	fn    atomic.Pointer[func(Events)]
+	sh     *Shard
+	wq     *waiter.Queue
+	entry  waiter.Entry
+	fn     atomic.Pointer[func(Events)]
+	task   atomic.Pointer[Task]
+	posted atomic.Bool // task is on the shard's list
 }
 
 const notifyMask = waiter.ReadableEvents | waiter.WritableEvents | waiter.EventHUp | waiter.EventErr | waiter.EventRdHUp
@@ -38,16 +41,26 @@ func (n *notifier) init(sh *Shard, wq *waiter.Queue) {
 // NotifyEvent implements waiter.EventListener. It is called with the endpoint's
 // lock held.
 func (n *notifier) NotifyEvent(mask waiter.EventMask) {
-	if f := n.fn.Load(); f != nil {
-		if n.sh.notified.Load() == 0 {
-			n.sh.notified.Store(1)
+	if n.task.Load() != nil {
+		if !n.posted.Swap(true) {
+			n.sh.Post(n)
 		}
+	} else if f := n.fn.Load(); f != nil {
+		n.sh.noteWoken()
 		(*f)(eventsOf(mask))
 	}
 }
 
-// set implements Notify. It looks at the readiness of ep once f is in place: what
-// comes later is told by NotifyEvent.
+// RunOnShard implements Task: it runs the socket's own.
+func (n *notifier) RunOnShard() {
+	n.posted.Store(false)
+	if t := n.task.Load(); t != nil {
+		(*t).RunOnShard()
+	}
+}
+
+// set installs f, and only then asks what is ready already, so that no event
+// falls between the two.
 func (n *notifier) set(f func(Events), ep tcpip.Endpoint) {
 	if f == nil {
 		n.fn.Store(nil)
@@ -59,9 +72,16 @@ func (n *notifier) set(f func(Events), ep tcpip.Endpoint) {
 	}
 }
 
+// serve installs t and posts it once, for what is ready already.
+func (n *notifier) serve(t Task) {
+	n.task.Store(&t)
+	n.NotifyEvent(0)
+}
+
 func (n *notifier) stop() {
 	n.wq.EventUnregister(&n.entry)
 	n.fn.Store(nil)
+	n.task.Store(nil)
 }
 
 func eventsOf(m waiter.EventMask) (ev Events) {

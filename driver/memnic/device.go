@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 
 	"shardnet/driver"
+	"shardnet/stack/rss"
 )
 
 // Device is one end of the cable, a driver.Device.
@@ -14,6 +15,8 @@ type Device struct {
 	queues []*queue
 	peer   *Device
 	link   *link
+
+	steering atomic.Pointer[rss.Steering]
 }
 
 // link is the state of the cable.
@@ -33,6 +36,8 @@ func NewPair(cfg *Config) (a, b *Device, err error) {
 	a = &Device{end: ra, info: ra.info, link: l}
 	b = &Device{end: rb, info: rb.info, link: l}
 	a.peer, b.peer = b, a
+	a.steering.Store(ra.steering)
+	b.steering.Store(rb.steering)
 	for end, d := range []*Device{a, b} {
 		for i := range d.info.Queues {
 			d.queues = append(d.queues, newQueue(d, end, i))
@@ -41,8 +46,8 @@ func NewPair(cfg *Config) (a, b *Device, err error) {
 	return a, b, nil
 }
 
-// Info implements driver.Device. The key and table it points to are the device's
-// description, not its registers: changing them changes nothing.
+// Info implements driver.Device. The key and table it points to are those the
+// device was opened with, not its registers: changing them changes nothing.
 func (d *Device) Info() driver.Info { return d.info }
 
 // Queue implements driver.Device.
@@ -72,6 +77,21 @@ func (d *Device) SetLinkUp(up bool) {
 // LinkUp reports whether the cable is plugged in.
 func (d *Device) LinkUp() bool { return d.link.up.Load() }
 
+// SetIndirection changes the indirection table while traffic flows, as ethtool -X
+// does: connections move to other queues in mid-life. Info goes on telling the
+// table the device was opened with. It may be called from any goroutine.
+func (d *Device) SetIndirection(table []uint16) error {
+	if err := rss.Table(table).Validate(len(d.queues)); err != nil {
+		return fmt.Errorf("set indirection table: %w", err)
+	}
+	s, err := rss.New(d.end.Key, table)
+	if err != nil {
+		return fmt.Errorf("set indirection table: %w", err)
+	}
+	d.steering.Store(s)
+	return nil
+}
+
 // deliver puts frames of the other end into the rings of d's queues, as RSS has
 // it. dest is scratch of the same length. It is called from any goroutine.
 func (d *Device) deliver(frames [][]byte, dest []uint16) {
@@ -80,8 +100,9 @@ func (d *Device) deliver(frames [][]byte, dest []uint16) {
 		d.queues[0].rx.deliver(frames, dest, 0)
 		return
 	}
+	steering := d.steering.Load()
 	for i, f := range frames {
-		dest[i] = uint16(d.end.steering.QueueOfFrame(f))
+		dest[i] = uint16(steering.QueueOfFrame(f))
 	}
 	// One visit for each queue that gets something: lock, publish and wake once.
 	for i := range frames {

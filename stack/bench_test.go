@@ -1,0 +1,218 @@
+package stack_test
+
+import (
+	"fmt"
+	"net/netip"
+	"runtime"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"shardnet/stack"
+)
+
+// cpuTime is the user and system time of the process, or of the calling thread.
+func cpuTime(who int) time.Duration {
+	var ru unix.Rusage
+	if err := unix.Getrusage(who, &ru); err != nil {
+		return 0
+	}
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+}
+
+// echoTask serves one connection on its shard, with no goroutine: the Notify
+// function posts it, and it reads and answers until there is no more.
+type echoTask struct {
+	f   stack.Flow
+	sh  *stack.Shard
+	buf []byte
+}
+
+func (e *echoTask) RunOnShard() {
+	for {
+		n, err := e.f.Read(e.buf)
+		if err == stack.ErrWouldBlock {
+			return
+		}
+		if err != nil {
+			e.f.Close()
+			return
+		}
+		if _, err := e.f.Write(e.buf[:n]); err != nil {
+			e.f.Close()
+			return
+		}
+	}
+}
+
+// acceptTask accepts what has come and serves it on the shard.
+type acceptTask struct {
+	l  stack.Listener
+	sh *stack.Shard
+}
+
+func (a *acceptTask) RunOnShard() {
+	for {
+		f, err := a.l.Accept()
+		if err != nil {
+			return
+		}
+		e := &echoTask{f: f, sh: a.sh, buf: make([]byte, 2048)}
+		a.sh.Serve(f, e)
+	}
+}
+
+// askTask is a closed-loop client on the client's shard: it sends a question when
+// the answer to the last has come.
+type askTask struct {
+	f        stack.Flow
+	sh       *stack.Shard
+	question []byte
+	got      int
+	started  bool
+	done     *int // answers, of all connections; the loop's
+	want     int
+	end      chan struct{}
+	buf      []byte
+	fail     func(error)
+}
+
+func (a *askTask) RunOnShard() {
+	if !a.started {
+		if err := a.f.ConnectError(); err != nil {
+			if err != stack.ErrWouldBlock {
+				a.fail(err)
+			}
+			return
+		}
+		a.started = true
+		a.ask()
+	}
+	for {
+		n, err := a.f.Read(a.buf)
+		if err == stack.ErrWouldBlock {
+			return
+		}
+		if err != nil {
+			a.fail(err)
+			return
+		}
+		if a.got += n; a.got < len(a.question) {
+			continue
+		}
+		a.got = 0
+		if *a.done++; *a.done == a.want {
+			close(a.end)
+		}
+		if *a.done >= a.want {
+			return
+		}
+		a.ask()
+	}
+}
+
+func (a *askTask) ask() {
+	if _, err := a.f.Write(a.question); err != nil {
+		a.fail(err)
+	}
+}
+
+// rr runs n requests over conns connections between two stacks of one shard, both
+// without a goroutine a connection. It returns the CPU time that is not the
+// client's, whose loop has a thread of its own.
+func rr(b *testing.B, mode stack.TCPMode, conns, n int) (server, wall time.Duration) {
+	a, c := newBareCable(b, 1, 1)
+	scfg, ccfg := serverConfig(), clientConfig()
+	scfg.TCP = mode
+	scfg.Spin = -1
+	if runtime.NumCPU() > 1 {
+		scfg.CPUs, ccfg.CPUs = []int{0}, []int{1}
+	} else {
+		ccfg.CPUs = []int{0}
+	}
+	if mode == stack.TCPStock {
+		scfg.CPUs = nil // its goroutines run anywhere
+	}
+	st, cl := startStack(b, a, scfg), startStack(b, c, ccfg)
+	l, err := st.Shard(0).ListenTCP(netip.AddrPortFrom(serverAddr4, 7), stack.SocketOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	accept := &acceptTask{l: l, sh: st.Shard(0)}
+	st.Shard(0).Serve(l, accept)
+	end := make(chan struct{})
+	failed := make(chan error, 1)
+	var done int
+	var before, after time.Duration
+	cpu := func(to *time.Duration) {
+		read := make(chan struct{})
+		cl.Shard(0).Post(taskFunc(func() { *to = cpuTime(unix.RUSAGE_SELF) - cpuTime(unix.RUSAGE_THREAD); close(read) }))
+		<-read
+	}
+	cpu(&before)
+	start := time.Now()
+	for range conns {
+		f, err := cl.Shard(0).DialTCP(netip.AddrPort{}, netip.AddrPortFrom(serverAddr4, 7), stack.SocketOptions{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		t := &askTask{f: f, sh: cl.Shard(0), question: make([]byte, 64), done: &done, want: n, end: end, buf: make([]byte, 2048),
+			fail: func(err error) {
+				select {
+				case failed <- err:
+				default:
+				}
+			}}
+		cl.Shard(0).Serve(f, t)
+	}
+	select {
+	case <-end:
+	case err := <-failed:
+		b.Fatal(err)
+	case <-time.After(time.Minute):
+		b.Fatal("requests stalled")
+	}
+	wall = time.Since(start)
+	cpu(&after)
+	return after - before, wall
+}
+
+// BenchmarkRR is TCP request and response, 64 bytes, between two stacks over
+// memory. server-ns/req is the CPU time of everything but the client's loop: the
+// cost of netstack run to completion beside netstack on its own goroutines.
+func BenchmarkRR(b *testing.B) {
+	for _, conns := range []int{1, 64, 512} {
+		for _, mode := range []stack.TCPMode{stack.TCPInline, stack.TCPStock} {
+			b.Run(fmt.Sprintf("conns=%d/tcp=%v", conns, mode), func(b *testing.B) {
+				server, wall := rr(b, mode, conns, max(b.N, conns))
+				b.ReportMetric(float64(server.Nanoseconds())/float64(b.N), "server-ns/req")
+				b.ReportMetric(float64(b.N)/wall.Seconds(), "req/s")
+			})
+		}
+	}
+}
+
+// BenchmarkRRInlineToStock runs both modes in turn, and reports the ratio of what
+// they cost: the median of the pairs.
+func BenchmarkRRInlineToStock(b *testing.B) {
+	const conns, pairs = 64, 5
+	var ratios []float64
+	n := max(b.N, 20_000)
+	for range pairs {
+		inline, _ := rr(b, stack.TCPInline, conns, n)
+		stock, _ := rr(b, stack.TCPStock, conns, n)
+		ratios = append(ratios, float64(inline)/float64(stock))
+	}
+	b.ReportMetric(median(ratios), "inline/stock-cpu")
+	b.ReportMetric(0, "ns/op")
+}
+
+func median(v []float64) float64 {
+	for i := range v {
+		for j := i; j > 0 && v[j] < v[j-1]; j-- {
+			v[j], v[j-1] = v[j-1], v[j]
+		}
+	}
+	return v[len(v)/2]
+}
