@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"shardnet/driver/memnic"
+	"shardnet/stack"
 )
 
 // A world is two hosts that reach each other: fakes, or stacks on the two ends of
@@ -41,9 +44,45 @@ func newFakeWorld(t testing.TB, shards int) *world {
 	return w
 }
 
+// newStackWorld is two stacks on the two ends of a cable, each with the given
+// number of queues and shards.
+func newStackWorld(t testing.TB, shards int) *world {
+	t.Helper()
+	a, b, err := memnic.NewPair(&memnic.Config{A: memnic.End{Queues: shards}, B: memnic.End{Queues: shards}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := new(world)
+	for _, end := range []struct {
+		h *interface {
+			host
+			Close() error
+		}
+		dev *memnic.Device
+		ip4 netip.Addr
+		ip6 netip.Addr
+	}{{&w.server, a, server4, server6}, {&w.client, b, client4, client6}} {
+		st, err := stack.New(end.dev, &stack.Config{
+			Addresses:    []netip.Prefix{netip.PrefixFrom(end.ip4, 24), netip.PrefixFrom(end.ip6, 64)},
+			CloseTimeout: 100 * time.Millisecond,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := st.Close(); err != nil {
+				t.Errorf("close stack: %v", err)
+			}
+		})
+		*end.h = stackHost{st}
+	}
+	return w
+}
+
 // inWorlds runs f as a subtest in each kind of world.
 func inWorlds(t *testing.T, shards int, f func(t *testing.T, w *world)) {
 	t.Run("fake", func(t *testing.T) { f(t, newFakeWorld(t, shards)) })
+	t.Run("stack", func(t *testing.T) { f(t, newStackWorld(t, shards)) })
 }
 
 func (w *world) listen(t testing.TB, network, address string) *Group {
