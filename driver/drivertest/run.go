@@ -1,0 +1,131 @@
+package drivertest
+
+import (
+	"net/netip"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"shardnet/driver"
+)
+
+// Config is what the suite asks an opener for.
+type Config struct {
+	Queues int // of both ends
+
+	// RxRing, TxRing and Frames are of A's queues, B has the driver's defaults.
+	// Zero is the default. A driver that can't have just these takes the nearest
+	// it can; the suite goes by Info and Stats.
+	RxRing, TxRing, Frames int
+
+	// AddrA and AddrB belong to the two ends: a device must receive all UDP
+	// packets to its own.
+	AddrA, AddrB netip.Prefix
+}
+
+// Pair is two opened devices at the ends of one cable.
+type Pair struct {
+	// A is the device under test. B hears it and answers, and is put through
+	// much of the suite too; it may be of another driver.
+	A, B driver.Device
+
+	// Packets is how many packets the leak test moves; 0 is a million. A device
+	// that pays a system call for each may ask for fewer.
+	Packets int
+
+	// Uncounted says that the cable loses packets when overloaded and that
+	// neither device can count them (a veth pair's own queue). Packets that are
+	// not lost must still add up.
+	Uncounted bool
+
+	// SetLink, if the cable has such a thing, takes the link down and up.
+	SetLink func(up bool) error
+}
+
+// OpenFunc opens a pair for one test. It fails the test when it can't. Each call
+// opens the same two interfaces again, after those of the call before were
+// closed; the suite closes what it was given.
+type OpenFunc func(t *testing.T, cfg Config) Pair
+
+// limit bounds everything in the suite that must happen soon.
+const limit = 20 * time.Second
+
+// Run runs the conformance suite as subtests of t. It checks for goroutines and
+// file descriptors left behind, so nothing else may start or end any meanwhile:
+// neither the test nor the opener may run in parallel with others.
+func Run(t *testing.T, open OpenFunc) {
+	for _, c := range []struct {
+		name string
+		cfg  Config
+		run  func(r *rig)
+	}{
+		{"Info", Config{Queues: 2}, testInfo},
+		{"NothingToDo", Config{Queues: 2}, testNothingToDo},
+		{"Batches", Config{Queues: 2}, testBatches},
+		{"RSS", Config{Queues: 2}, testRSS},
+		{"TransmitInPlace", Config{Queues: 2}, testTransmitInPlace},
+		{"TrimFront", Config{Queues: 1, RxRing: 64, TxRing: 64, Frames: 256}, testTrimFront},
+		{"HeldFrames", Config{Queues: 1}, testHeldFrames},
+		{"Unsendable", Config{Queues: 1}, testUnsendable},
+		{"TransmitPartial", Config{Queues: 1, RxRing: 64, TxRing: 64, Frames: 512}, testTransmitPartial},
+		{"ReceiveRingFull", Config{Queues: 1, RxRing: 64, TxRing: 64, Frames: 256}, testReceiveRingFull},
+		{"FramesExhausted", Config{Queues: 1, RxRing: 64, TxRing: 64, Frames: 256}, testFramesExhausted},
+		{"Statistics", Config{Queues: 2}, testStatistics},
+		{"WaitTimeout", Config{Queues: 1}, testWaitTimeout},
+		{"WakeBeforeWait", Config{Queues: 1}, testWakeBeforeWait},
+		{"ConcurrentWakes", Config{Queues: 1}, testConcurrentWakes},
+		{"WaitReceives", Config{Queues: 1}, testWaitReceives},
+		{"CloseLaterCalls", Config{Queues: 2}, testCloseLaterCalls},
+		{"CloseOneQueue", Config{Queues: 2}, testCloseOneQueue},
+		{"CloseWakesWait", Config{Queues: 2}, testCloseWakesWait},
+		{"CloseKeepsLentFrames", Config{Queues: 1}, testCloseKeepsLentFrames},
+		{"CloseUnderTraffic", Config{Queues: 2}, testCloseUnderTraffic},
+		{"Reopen", Config{Queues: 2}, testReopen},
+		{"LinkDown", Config{Queues: 1}, testLinkDown},
+		{"NoAllocations", Config{Queues: 2}, testNoAllocations},
+		{"NoLeak", Config{Queues: 2}, testNoLeak},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			goroutines, files := runtime.NumGoroutine(), openFiles()
+			t.Run("pair", func(t *testing.T) {
+				c.cfg.AddrA = netip.MustParsePrefix("198.18.0.1/24")
+				c.cfg.AddrB = netip.MustParsePrefix("198.18.0.2/24")
+				r := &rig{T: t, open: open, cfg: c.cfg}
+				t.Cleanup(r.close)
+				r.openPair()
+				c.run(r)
+			})
+			leakCheck(t, "goroutines", goroutines, runtime.NumGoroutine)
+			leakCheck(t, "file descriptors", files, openFiles)
+		})
+	}
+}
+
+// leakCheck fails t unless count comes down to what it was.
+func leakCheck(t *testing.T, what string, before int, count func() int) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); count() > before; {
+		if time.Now().After(end) {
+			t.Errorf("%d %s before, %d after\n%s", before, what, count(), stacks())
+			return
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// openFiles is how many file descriptors the process has, or 0 where that can't
+// be known.
+func openFiles() int {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0
+	}
+	return len(entries)
+}
+
+// stacks returns the stacks of all goroutines.
+func stacks() []byte {
+	buf := make([]byte, 1<<20)
+	return buf[:runtime.Stack(buf, true)]
+}
