@@ -123,6 +123,7 @@ func TestStraySegments(t *testing.T) {
 		ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: clientAddr4.AsSlice(), DstIP: serverAddr4.AsSlice()}
 		p.send(frameOf(t, p.eth(layers.EthernetTypeIPv4), ip,
 			&layers.TCP{SrcPort: layers.TCPPort(1024 + i), DstPort: 7, Seq: uint32(i), Ack: 77, ACK: true, Window: 100}, gopacket.Payload("stray")))
+		p.pace(st, i)
 	}
 	p.await("RST", func(pkt gopacket.Packet) bool {
 		r, ok := pkt.Layer(layers.LayerTypeTCP).(*layers.TCP)

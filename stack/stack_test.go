@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"shardnet/driver"
+	"shardnet/driver/drivertest"
 	"shardnet/driver/memnic"
 	"shardnet/stack"
 )
@@ -40,7 +41,7 @@ func clientConfig() *stack.Config {
 func newCable(t testing.TB, serverQueues, clientQueues int) (server, client driver.Device) {
 	t.Helper()
 	a, b := newBareCable(t, serverQueues, clientQueues)
-	return a, b
+	return drivertest.Guard(t, a), drivertest.Guard(t, b)
 }
 
 // newBareCable opens a memnic pair without the guard, for benchmarks.
