@@ -1,0 +1,60 @@
+package preflight
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Link is an interface as found.
+type Link struct {
+	Name    string
+	Index   int
+	Kind    string // of a virtual link: "veth", "bridge", ...; "device" for hardware
+	MAC     net.HardwareAddr
+	MTU     int
+	Up      bool
+	Queues  int    // pairs of an RX and a TX queue
+	Program uint32 // id of the XDP program in place, or 0
+}
+
+// FindLink returns the interface of that name.
+func FindLink(name string) (*Link, error) {
+	l, err := netlink.LinkByName(name)
+	if err != nil {
+		var notFound netlink.LinkNotFoundError
+		if errors.As(err, &notFound) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ERANGE) {
+			return nil, fmt.Errorf("%w: %q", ErrNoInterface, name)
+		}
+		return nil, fmt.Errorf("look up interface %q: %w", name, err)
+	}
+	attrs := l.Attrs()
+	if attrs.EncapType != "ether" || len(attrs.HardwareAddr) != 6 {
+		return nil, fmt.Errorf("%w: %s is of type %s", ErrNotEthernet, name, attrs.EncapType)
+	}
+	link := &Link{
+		Name:   attrs.Name,
+		Index:  attrs.Index,
+		Kind:   l.Type(),
+		MAC:    attrs.HardwareAddr,
+		MTU:    attrs.MTU,
+		Up:     attrs.Flags&net.FlagUp != 0,
+		Queues: max(1, min(attrs.NumRxQueues, attrs.NumTxQueues)),
+	}
+	if attrs.Xdp != nil && attrs.Xdp.Attached {
+		link.Program = attrs.Xdp.ProgId
+	}
+	// The attributes say what the interface could have; the channels what it
+	// has. Not every driver knows them.
+	rx, tx, err := channels(name)
+	switch {
+	case err == nil && rx > 0 && tx > 0:
+		link.Queues = min(rx, tx)
+	case err != nil && !errors.Is(err, unix.EOPNOTSUPP):
+		return nil, fmt.Errorf("ask %s for its channels: %w", name, err)
+	}
+	return link, nil
+}
