@@ -1,0 +1,95 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"shardnet/cmd/shardnet/internal/serve"
+	"shardnet/stack"
+)
+
+// network holds the flags that say where and how to serve; every serving command
+// has them.
+type network struct {
+	driver, mode, tcp choice
+	iface             string
+	addresses         prefixes
+	gateways          addrs
+	port              int
+	shards            int
+	cpus              cpus
+	spin              time.Duration
+	capture           string
+	json, verbose     bool
+	untilEOF          bool
+}
+
+// register adds the flags to cmd; port is the default port.
+func (n *network) register(cmd *cobra.Command, port int) {
+	n.driver = choice{serve.Drivers[0], serve.Drivers}
+	n.mode = choice{serve.Modes[0], serve.Modes}
+	n.tcp = choice{stack.TCPInline.String(), []string{stack.TCPInline.String(), stack.TCPStock.String()}}
+	f := cmd.Flags()
+	f.SortFlags = false
+	f.StringVarP(&n.iface, "interface", "i", "", "network interface to serve on")
+	f.VarP(&n.addresses, "address", "a", "address of the stack with its prefix length, IPv4 or IPv6; repeatable")
+	f.Var(&n.gateways, "gateway", "default gateway, one IPv4 and one IPv6; repeatable")
+	f.IntVarP(&n.port, "port", "p", port, "port, of TCP and of UDP")
+	f.Var(&n.driver, "driver", "what to serve on: AF_XDP (afxdp, or asavie by that library),\na cable in memory that checks itself and ends (mem), or the\nkernel's own sockets to compare with (kernel)")
+	f.Var(&n.mode, "mode", "how AF_XDP drives the NIC; auto is the best there is, any other\nis that or an error")
+	f.IntVar(&n.shards, "shards", 0, "shards, each on a queue (default: the NIC's queues)")
+	f.Var(&n.cpus, "cpus", "CPUs to run on, as in 0,1 or 2-5: shard i on the i-th")
+	f.DurationVar(&n.spin, "spin", stack.DefaultSpin, "how long an idle shard polls before it sleeps; 0 is not at all")
+	f.StringVar(&n.capture, "pcap", "", "record all traffic to this pcapng `FILE`")
+	f.Var(&n.tcp, "netstack-tcp", "goroutines that run TCP: the shard's own (inline), or netstack's\n(stock)")
+	f.BoolVar(&n.json, "json", false, "report in JSON, an object a line")
+	f.BoolVarP(&n.verbose, "verbose", "v", false, "log details")
+	f.BoolVar(&n.untilEOF, "until-eof", false, "stop when standard input ends")
+	// For programs that start this one, and may be killed: it goes with them.
+	_ = f.MarkHidden("until-eof")
+}
+
+// config is what the flags say.
+func (n *network) config(std Streams) (*serve.Config, error) {
+	if n.spin < 0 {
+		return nil, fmt.Errorf("spin %v is negative: give --spin a duration such as 50us, or 0 to not poll", n.spin)
+	}
+	spin := n.spin
+	if spin == 0 {
+		spin = -1 // for stack.Config zero is the default
+	}
+	tcp := stack.TCPInline
+	if n.tcp.value == stack.TCPStock.String() {
+		tcp = stack.TCPStock
+	}
+	return &serve.Config{
+		Driver:    n.driver.value,
+		Mode:      n.mode.value,
+		Interface: n.iface,
+		Addresses: n.addresses,
+		Gateways:  n.gateways,
+		Port:      n.port,
+		Shards:    n.shards,
+		CPUs:      n.cpus,
+		Spin:      spin,
+		TCP:       tcp,
+		Capture:   n.capture,
+		JSON:      n.json,
+		Output:    std.Out,
+		Logger:    newLogger(std.Err, n.verbose),
+	}, nil
+}
+
+// untilEnd calls stop when the command's input ends, if that was asked for.
+func (n *network) untilEnd(in io.Reader, stop func()) {
+	if !n.untilEOF {
+		return
+	}
+	go func() {
+		_, _ = io.Copy(io.Discard, in)
+		stop()
+	}()
+}

@@ -1,0 +1,165 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+
+	"shardnet/cmd/shardnet/internal/load"
+	"shardnet/driver"
+	"shardnet/driver/pcap"
+	"shardnet/socketapi"
+	"shardnet/stack"
+)
+
+// network is what an app is served on. Its methods but done are called in the
+// order they are in.
+type network interface {
+	// listen opens the TCP listeners, one or more on each shard.
+	listen() ([]net.Listener, error)
+	// listenPacket opens the UDP sockets likewise.
+	listenPacket() ([]net.PacketConn, error)
+	// describe fills in what is in force.
+	describe(*Start)
+	// done is closed when the network ends, by close or because it failed.
+	done() <-chan struct{}
+	// close ends it, and returns why it failed.
+	close() error
+	// shards are the counters at the end.
+	shards() []ShardCounters
+}
+
+// openNetwork opens what cfg, which is valid, asks for.
+func openNetwork(cfg *Config) (network, error) {
+	if cfg.Driver == "kernel" {
+		return newKernelNetwork(cfg), nil
+	}
+	if cfg.Capture == "" {
+		return openStack(cfg, nil)
+	}
+	f, err := os.Create(cfg.Capture)
+	if err != nil {
+		return nil, fmt.Errorf("create the capture file: %w", err)
+	}
+	n, err := openStack(cfg, f)
+	if err != nil {
+		return nil, errors.Join(err, f.Close(), os.Remove(cfg.Capture))
+	}
+	return n, nil
+}
+
+// stackNetwork is a stack on a NIC, or on one end of a cable.
+type stackNetwork struct {
+	st   *stack.Stack
+	peer *stack.Stack // on the cable's other end; nil on a NIC
+	addr string       // to listen on: all of the stack's
+}
+
+// openStack starts a stack on the device of cfg, recorded to capture unless nil.
+// When it fails, the file of capture is still the caller's to remove.
+func openStack(cfg *Config, capture io.WriteCloser) (_ network, err error) {
+	var dev, far driver.Device
+	if cfg.onNIC() {
+		if err := cfg.checkHost(); err != nil {
+			return nil, err
+		}
+		dev, err = openNIC(cfg)
+	} else {
+		dev, far, err = openCable(cfg)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if capture != nil {
+		recorded, err := pcap.Wrap(dev, capture, &pcap.Options{CloseWriter: true, Logger: cfg.Logger})
+		if err != nil {
+			return nil, errors.Join(err, dev.Close())
+		}
+		dev = recorded
+	}
+	n := &stackNetwork{addr: ":" + strconv.Itoa(cfg.Port)}
+	conf := &stack.Config{
+		Addresses: cfg.Addresses,
+		Shards:    cfg.Shards,
+		CPUs:      cfg.CPUs,
+		Spin:      cfg.Spin,
+		TCP:       cfg.TCP,
+		Logger:    cfg.Logger,
+	}
+	for _, g := range cfg.Gateways {
+		conf.Routes = append(conf.Routes, stack.DefaultRoute(g))
+	}
+	if n.st, err = stack.New(dev, conf); err != nil {
+		if far != nil {
+			err = errors.Join(err, far.Close())
+		}
+		return nil, err
+	}
+	if far != nil {
+		if n.peer, err = newPeer(far, cfg); err != nil {
+			return nil, errors.Join(err, n.st.Close())
+		}
+	}
+	return n, nil
+}
+
+func (n *stackNetwork) listen() ([]net.Listener, error) {
+	g, err := socketapi.Listen(n.st, "tcp", n.addr)
+	if err != nil {
+		return nil, err
+	}
+	var ls []net.Listener
+	for i := range g.Len() {
+		ls = append(ls, g.Listener(i))
+	}
+	return ls, nil
+}
+
+func (n *stackNetwork) listenPacket() ([]net.PacketConn, error) {
+	g, err := socketapi.ListenPacket(n.st, "udp", n.addr)
+	if err != nil {
+		return nil, err
+	}
+	var pcs []net.PacketConn
+	for i := range g.Len() {
+		pcs = append(pcs, g.PacketConn(i))
+	}
+	return pcs, nil
+}
+
+func (n *stackNetwork) describe(s *Start) {
+	info := n.st.Info()
+	s.Driver, s.Mode, s.Interface, s.MTU = info.Driver, info.Mode, info.Interface, info.MTU
+	s.MAC = info.MAC.String()
+	s.Queues, s.Shards = info.Queues, n.st.Shards()
+	s.Steering, s.TCP = n.st.Steering(), n.st.TCPMode().String()
+}
+
+func (n *stackNetwork) done() <-chan struct{} { return n.st.Done() }
+
+func (n *stackNetwork) close() error {
+	if n.peer != nil {
+		_ = n.peer.Close() // a client's, on a cable that goes away with it
+	}
+	return n.st.Close()
+}
+
+func (n *stackNetwork) shards() []ShardCounters {
+	var all []ShardCounters
+	for i := range n.st.Shards() {
+		all = append(all, shardCounters(n.st.Shard(i).Stats()))
+	}
+	return all
+}
+
+// dialPeer dials from the cable's other end.
+func (n *stackNetwork) dialPeer() load.Dial {
+	d := &socketapi.Dialer{Stack: n.peer}
+	return func(ctx context.Context, network, address string) (net.Conn, error) {
+		return d.DialContext(ctx, network, address)
+	}
+}

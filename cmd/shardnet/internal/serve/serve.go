@@ -1,0 +1,141 @@
+package serve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"shardnet/cmd/shardnet/internal/load"
+)
+
+// shutdownTimeout bounds the app's part of the end: answering what was asked.
+const shutdownTimeout = 3 * time.Second
+
+// Run serves app until ctx ends, which is the usual end and no error, or the
+// network fails. It reports to cfg.Output: a Start, perhaps Checks, a Summary.
+func Run(ctx context.Context, cfg *Config, app *App) error {
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	n, err := openNetwork(cfg)
+	if err != nil {
+		return err
+	}
+	began := time.Now()
+	failed, err := start(n, app)
+	if err == nil {
+		err = cfg.say(describe(cfg, n, app))
+	}
+	if err == nil {
+		err = attend(ctx, cfg, n, app, failed)
+	}
+	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+	defer cancel()
+	_ = app.Server.Shutdown(sctx) // connections that did not end in time are the stack's to end
+	if cerr := n.close(); err == nil {
+		err = cerr
+	}
+	if serr := cfg.say(summarize(began, n, app)); err == nil {
+		err = serr
+	}
+	return err
+}
+
+// start opens the sockets and serves them in the background. The channel gets
+// what ends one of them too early.
+func start(n network, app *App) (<-chan error, error) {
+	ls, err := n.listen()
+	if err != nil {
+		return nil, err
+	}
+	var pcs []net.PacketConn
+	if app.UDP {
+		if pcs, err = n.listenPacket(); err != nil {
+			return nil, err
+		}
+	}
+	failed := make(chan error, len(ls)+len(pcs))
+	report := func(err error) {
+		if err != nil && !errors.Is(err, app.Closed) {
+			failed <- err
+		}
+	}
+	for _, l := range ls {
+		go func() { report(app.Server.ServeTCP(l)) }()
+	}
+	for _, pc := range pcs {
+		go func() { report(app.Server.ServeUDP(pc)) }()
+	}
+	return failed, nil
+}
+
+// attend waits for the end. On a cable it asks the app all it can be asked, and
+// that is the end.
+func attend(ctx context.Context, cfg *Config, n network, app *App, failed <-chan error) error {
+	if s, ok := n.(*stackNetwork); ok && s.peer != nil {
+		return check(ctx, cfg, s, app)
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-n.done():
+		return nil // why, close says
+	case err := <-failed:
+		return fmt.Errorf("serve %s: %w", app.Name, err)
+	}
+}
+
+// check runs the app's workloads from the cable's other end.
+func check(ctx context.Context, cfg *Config, n *stackNetwork, app *App) error {
+	var errs []error
+	for _, w := range app.Workloads {
+		if w.Network == "udp" && !app.UDP {
+			continue
+		}
+		conns := cfg.CheckTCPConns
+		if w.Network == "udp" {
+			conns = cfg.CheckUDPConns
+		}
+		res := load.Run(ctx, load.Config{
+			Workload: w, Dial: n.dialPeer(), Addresses: cfg.sockets(), Conns: conns, Duration: cfg.CheckTime,
+		})
+		if ctx.Err() != nil {
+			return nil
+		}
+		errs = append(errs, res.Err(), cfg.say(newCheck(w, res)))
+	}
+	return errors.Join(errs...)
+}
+
+// sockets are the addresses served, with the port.
+func (c *Config) sockets() []string {
+	var all []string
+	for _, a := range c.Addresses {
+		all = append(all, netip.AddrPortFrom(a.Addr(), uint16(c.Port)).String())
+	}
+	return all
+}
+
+func describe(cfg *Config, n network, app *App) *Start {
+	s := &Start{Event: "serving", App: app.Name, PID: os.Getpid(), Addresses: cfg.sockets(), Protocols: []string{"tcp"}}
+	if app.UDP {
+		s.Protocols = append(s.Protocols, "udp")
+	}
+	n.describe(s)
+	return s
+}
+
+func summarize(began time.Time, n network, app *App) *Summary {
+	s := &Summary{
+		Event: "stopped", App: app.Name, Seconds: time.Since(began).Seconds(),
+		Counts: make(map[string]uint64), counters: app.Counters(), Shards: n.shards(),
+	}
+	for _, c := range s.counters {
+		s.Counts[c.Name] = c.Value
+	}
+	return s
+}
