@@ -162,18 +162,18 @@ func testCloseUnderTraffic(r *rig) {
 			r.openPair()
 		}
 		var (
-			wg         sync.WaitGroup
-			turns      atomic.Int64
-			closed     atomic.Bool // Close of A has returned
-			stop       atomic.Bool
-			a, b, pair = r.a, r.b, r.pair
+			wg     sync.WaitGroup
+			turns  atomic.Int64
+			closed atomic.Bool // Close of A has returned
+			stop   atomic.Bool
+			a, b   = r.a, r.b
 		)
 		for i, q := range a.queues {
 			wg.Go(func() { // echo, sleeping when there is nothing
 				fs := make([]driver.Frame, batch)
 				for {
 					over := closed.Load()
-					err := reflect1(q, fs, round%2 == 1)
+					err := echoTurn(q, fs, round%2 == 1)
 					if err != nil {
 						if !errors.Is(err, net.ErrClosed) {
 							r.Errorf("A: queue %d: %v", i, err)
@@ -213,14 +213,14 @@ func testCloseUnderTraffic(r *rig) {
 				}
 			})
 		}
-		for end := time.Now().Add(limit); turns.Load() < 200 && time.Now().Before(end); {
+		for end := time.Now().Add(r.limit); turns.Load() < 200 && time.Now().Before(end); {
 			runtime.Gosched()
 		}
 		r.within("Close under traffic", func() {
 			var closers sync.WaitGroup
 			for range 2 {
 				closers.Go(func() {
-					if err := pair.A.Close(); err != nil {
+					if err := a.dev.Close(); err != nil {
 						r.Errorf("A: close: %v", err)
 					}
 				})
@@ -236,8 +236,8 @@ func testCloseUnderTraffic(r *rig) {
 	}
 }
 
-// reflect1 is one turn of a reflector that owns q.
-func reflect1(q driver.Queue, fs []driver.Frame, wait bool) error {
+// echoTurn is one turn of a reflector that owns q.
+func echoTurn(q driver.Queue, fs []driver.Frame, wait bool) error {
 	n, err := q.Receive(fs)
 	if err != nil {
 		return err
@@ -265,13 +265,15 @@ func reflect1(q driver.Queue, fs []driver.Frame, wait bool) error {
 func testReopen(r *rig) {
 	for range 5 {
 		r.exchange(0)
-		// Leave something in every ring.
+		// Leave something in every ring. A cable of the system's may deliver it to
+		// whoever opens next.
 		for q := range r.a.queues {
 			r.a.send(q, 8, minPacket, 90, 0)
 			r.b.send(q, 8, minPacket, 90, 0)
 		}
 		r.close()
 		r.openPair()
+		r.a.lossy[90], r.b.lossy[90] = true, true
 	}
 	r.exchange(0)
 }

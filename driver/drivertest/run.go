@@ -39,6 +39,9 @@ type Pair struct {
 	// not lost must still add up.
 	Uncounted bool
 
+	// Timeout bounds each thing that must happen soon; 0 is 20 seconds.
+	Timeout time.Duration
+
 	// SetLink, if the cable has such a thing, takes the link down and up.
 	SetLink func(up bool) error
 }
@@ -48,8 +51,8 @@ type Pair struct {
 // closed; the suite closes what it was given.
 type OpenFunc func(t *testing.T, cfg Config) Pair
 
-// limit bounds everything in the suite that must happen soon.
-const limit = 20 * time.Second
+// defaultTimeout is Pair.Timeout's default.
+const defaultTimeout = 20 * time.Second
 
 // Run runs the conformance suite as subtests of t. It checks for goroutines and
 // file descriptors left behind, so nothing else may start or end any meanwhile:
@@ -91,7 +94,7 @@ func Run(t *testing.T, open OpenFunc) {
 			t.Run("pair", func(t *testing.T) {
 				c.cfg.AddrA = netip.MustParsePrefix("198.18.0.1/24")
 				c.cfg.AddrB = netip.MustParsePrefix("198.18.0.2/24")
-				r := &rig{T: t, open: open, cfg: c.cfg}
+				r := &rig{T: t, open: open, cfg: c.cfg, limit: defaultTimeout}
 				t.Cleanup(r.close)
 				r.openPair()
 				c.run(r)
