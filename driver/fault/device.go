@@ -39,6 +39,7 @@ func Wrap(dev driver.Device, cfg Config) (*Device, error) {
 			Queue:   inner,
 			clock:   clock{now: cfg.Now, start: start},
 			scratch: make([]driver.Frame, batch),
+			mtu:     dev.Info().MTU,
 		}
 		if cfg.active(RX) {
 			q.rx = newLine(qcfg, inner, i, RX)

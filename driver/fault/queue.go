@@ -13,6 +13,10 @@ import (
 // batch is how many frames go between the line and the inner queue in one call.
 const batch = 64
 
+// maxPull bounds, to within a batch, the frames one Receive takes from the inner
+// queue.
+const maxPull = 256
+
 // retry is how long Wait sleeps at most when frames are due that the inner TX
 // ring had no room for: nothing tells when it has.
 const retry = time.Millisecond
@@ -30,12 +34,13 @@ type queue struct {
 	cleared bool
 
 	scratch []driver.Frame
+	mtu     int
 
 	// The caller's side of what the inner queue counts otherwise, because
 	// frames are lost, made or kept in between. The owner writes.
 	rxPackets, rxBytes       atomic.Uint64
 	txTaken, txBytes, txFull atomic.Uint64
-	txErrors                 atomic.Uint64 // of txTaken, empty frames
+	txErrors                 atomic.Uint64 // of txTaken, those not sendable
 }
 
 func add(c *atomic.Uint64, n int) { c.Store(c.Load() + uint64(n)) }
@@ -53,21 +58,22 @@ func (q *queue) Receive(fs []driver.Frame) (int, error) {
 		return q.Queue.Receive(fs)
 	}
 	now := q.clock.read()
-	// What is due already goes out first, and makes room; a caller that takes
-	// less than comes in leaves the rest in the NIC's ring, not on the line.
-	n := q.take(fs, now)
 	var err error
-	for want := len(fs) - n; want > 0 && err == nil; {
+	n := q.take(fs, now)
+	// Zero would tell the caller that nothing came, so go on while what comes is
+	// lost or held back; but not for ever. A caller that takes less than comes in
+	// leaves the rest in the NIC's ring, not on the line.
+	for pulled := 0; n < len(fs) && pulled < maxPull && err == nil; {
 		got := 0
-		if got, err = q.Queue.Receive(q.scratch[:min(want, batch)]); got == 0 {
+		if got, err = q.Queue.Receive(q.scratch[:min(len(fs)-n, batch)]); got == 0 {
 			break
 		}
-		want -= got
 		for _, f := range q.scratch[:got] {
 			q.rx.push(f, now)
 		}
+		pulled += got
+		n += q.take(fs[n:], now)
 	}
-	n += q.take(fs[n:], now)
 	q.rx.publish()
 	return n, err
 }
@@ -102,7 +108,7 @@ func (q *queue) Transmit(fs []driver.Frame) (n int, err error) {
 		some := fs[n:min(n+batch, len(fs))]
 		bytes := 0
 		for i := range some {
-			if len(some[i].Data) == 0 {
+			if !q.sendable(some[i].Data) {
 				inc(&q.txErrors)
 				q.tx.release(some[i])
 				continue
@@ -118,6 +124,19 @@ func (q *queue) Transmit(fs []driver.Frame) (n int, err error) {
 	add(&q.txFull, len(fs)-n)
 	q.tx.publish()
 	return n, err
+}
+
+// sendable says whether a frame is one a device takes: with a header, and no
+// longer than the MTU, a VLAN tag not counted. Others do not come to the line,
+// because what the device below finds later can't be told from a frame that was
+// sent.
+func (q *queue) sendable(data []byte) bool {
+	const header, tag = 14, 4
+	limit := q.mtu + header
+	if len(data) > limit && data[12] == 0x81 && data[13] == 0x00 {
+		limit += tag
+	}
+	return len(data) >= header && len(data) <= limit
 }
 
 // pump gives the inner queue the frames whose time has come, as far as it takes

@@ -9,6 +9,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"shardnet/driver"
 )
 
 // Request is what a driver wants to open.
@@ -180,6 +182,8 @@ func BindError(err error, link *Link, queue int, zeroCopy bool) error {
 		return fmt.Errorf("bind %s: %w: %w", where, ErrLockedMemory, err)
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("bind %s: %w: %w", where, ErrNoPermission, err)
+	case errors.Is(err, unix.ENETDOWN):
+		return fmt.Errorf("bind %s: %w: %w", where, driver.ErrLinkDown, err)
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("bind %s: %w: %w", where, ErrNoInterface, err)
 	case errors.Is(err, unix.EAFNOSUPPORT):

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"shardnet/driver"
 	"shardnet/test/netlab"
 )
 
@@ -168,6 +169,7 @@ func TestBindError(t *testing.T) {
 		{unix.ENOBUFS, false, ErrLockedMemory},
 		{unix.EPERM, false, ErrNoPermission},
 		{unix.ENODEV, false, ErrNoInterface},
+		{unix.ENETDOWN, false, driver.ErrLinkDown},
 		{unix.EINVAL, false, unix.EINVAL},
 	} {
 		err := BindError(tt.in, link, 3, tt.zeroCopy)
