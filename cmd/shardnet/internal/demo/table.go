@@ -3,9 +3,10 @@ package demo
 import (
 	"encoding/json"
 	"fmt"
+	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
+	"unicode/utf8"
 
 	"shardnet/cmd/shardnet/internal/load"
 	"shardnet/cmd/shardnet/internal/serve"
@@ -61,25 +62,52 @@ func (d *demo) print() error {
 	if d.cfg.JSON {
 		return json.NewEncoder(d.cfg.Output).Encode(d.report)
 	}
-	w := tabwriter.NewWriter(d.cfg.Output, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(w, "\nworkload\tserver\tclients\trequests/s\tp50\tp99\tper shard\twrong shard\tlost\terrors\t")
+	lines := [][]string{{"workload", "server", "clients", "requests/s", "p50", "p99", "per shard", "wrong shard", "lost", "errors"}}
 	for _, r := range d.report.Rows {
 		wrong := "-"
 		if r.WrongShard != nil {
 			wrong = fmt.Sprint(*r.WrongShard)
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%.0f\t%s\t%s\t%s\t%s\t%d\t%d\t\n", r.Workload, r.Server, r.Connections, r.RequestsPerSecond,
-			duration(r.P50Micros), duration(r.P99Micros), perShard(r.PerShard), wrong, r.Lost, r.Errors)
+		lines = append(lines, []string{r.Workload, r.Server, fmt.Sprint(r.Connections), fmt.Sprintf("%.0f", r.RequestsPerSecond),
+			duration(r.P50Micros), duration(r.P99Micros), perShard(r.PerShard), wrong, fmt.Sprint(r.Lost), fmt.Sprint(r.Errors)})
 	}
-	if err := w.Flush(); err != nil {
+	if _, err := io.WriteString(d.cfg.Output, "\n"+table(lines, 2)+"\n"); err != nil {
 		return err
 	}
-	verdict := "every answer was right"
+	verdict := "Every answer was right."
 	if !d.report.OK {
-		verdict = "NOT every answer was right"
+		verdict = "Something was wrong: see below."
 	}
-	return d.sayf("per shard: connections of TCP, datagrams of UDP. %s: %s. %.1f s, %s.\n",
-		"Clients and servers share this machine's cores", d.report.Network, d.report.Seconds, verdict)
+	return d.sayf("per shard: connections of TCP, datagrams of UDP; wrong shard: packets.\n"+
+		"Clients and servers share this machine's cores, over %s:\ncompare the rows with each other and with nothing else.\n%s (%.1f s)\n",
+		d.report.Network, verdict, d.report.Seconds)
+}
+
+// table aligns the columns of lines, the first few to the left, the others to the
+// right.
+func table(lines [][]string, left int) string {
+	widths := make([]int, len(lines[0]))
+	for _, line := range lines {
+		for i, cell := range line {
+			widths[i] = max(widths[i], utf8.RuneCountInString(cell))
+		}
+	}
+	var b strings.Builder
+	for _, line := range lines {
+		for i, cell := range line {
+			if i > 0 {
+				b.WriteString("  ")
+			}
+			pad := strings.Repeat(" ", widths[i]-utf8.RuneCountInString(cell))
+			if i < left {
+				b.WriteString(cell + pad)
+			} else {
+				b.WriteString(pad + cell)
+			}
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
 }
 
 func duration(micros float64) string {

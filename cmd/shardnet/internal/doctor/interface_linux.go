@@ -3,7 +3,10 @@ package doctor
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -60,13 +63,28 @@ func nicDriver(name string) Finding {
 }
 
 func queues(at *netlink.LinkAttrs) Finding {
-	n := min(at.NumRxQueues, at.NumTxQueues)
+	n := min(active(at, "rx", at.NumRxQueues), active(at, "tx", at.NumTxQueues))
 	f := Finding{Level: OK, Subject: "queues", Text: fmt.Sprintf("%d, so as many shards; %d CPUs", n, runtime.NumCPU())}
 	if n > runtime.NumCPU() {
 		f.Level = Warn
 		f.Remedy = fmt.Sprintf("shards will share CPUs: ethtool -L %s combined %d", at.Name, runtime.NumCPU())
 	}
 	return f
+}
+
+// active counts the queues in use, which sysfs lists if it is this network
+// namespace's; the link's attribute tells how many there could be.
+func active(at *netlink.LinkAttrs, kind string, could int) int {
+	dir := filepath.Join("/sys/class/net", at.Name)
+	index, err := os.ReadFile(filepath.Join(dir, "ifindex"))
+	if err != nil || strings.TrimSpace(string(index)) != strconv.Itoa(at.Index) {
+		return could
+	}
+	found, err := filepath.Glob(filepath.Join(dir, "queues", kind+"-*"))
+	if err != nil || len(found) == 0 {
+		return could
+	}
+	return len(found)
 }
 
 func mtu(at *netlink.LinkAttrs) Finding {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -146,31 +145,6 @@ func (c *Config) checkGateways() error {
 		}
 		if slices.ContainsFunc(c.Addresses, func(a netip.Prefix) bool { return a.Addr() == g }) {
 			return fmt.Errorf("gateway %v is an --address itself: give the neighbour that routes", g)
-		}
-	}
-	return nil
-}
-
-// checkHost refuses addresses that the kernel answers for too: both would answer
-// ARP, and the peers would not know whom they reach.
-func (c *Config) checkHost() error {
-	interfaces, err := net.Interfaces()
-	if err != nil {
-		return fmt.Errorf("list the host's interfaces: %w", err)
-	}
-	for _, i := range interfaces {
-		addrs, err := i.Addrs()
-		if err != nil {
-			continue // it went away meanwhile
-		}
-		for _, a := range addrs {
-			p, err := netip.ParsePrefix(a.String())
-			if err != nil {
-				continue
-			}
-			if slices.ContainsFunc(c.Addresses, func(b netip.Prefix) bool { return p.Addr().Unmap() == b.Addr() }) {
-				return fmt.Errorf("address %v is the host's own, on %s: give the stack another of the subnet", p.Addr(), i.Name)
-			}
 		}
 	}
 	return nil

@@ -64,9 +64,6 @@ type stackNetwork struct {
 func openStack(cfg *Config, capture io.WriteCloser) (_ network, err error) {
 	var dev, far driver.Device
 	if cfg.onNIC() {
-		if err := cfg.checkHost(); err != nil {
-			return nil, err
-		}
 		dev, err = openNIC(cfg)
 	} else {
 		dev, far, err = openCable(cfg)

@@ -27,9 +27,10 @@ func Run(ctx context.Context, cfg *Config, app *App) error {
 	}
 	began := time.Now()
 	failed, err := start(n, app)
-	if err == nil {
-		err = cfg.say(describe(cfg, n, app))
+	if err != nil {
+		return errors.Join(err, n.close())
 	}
+	err = cfg.say(describe(cfg, n, app))
 	if err == nil {
 		err = attend(ctx, cfg, n, app, failed)
 	}
