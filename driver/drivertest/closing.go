@@ -88,7 +88,7 @@ func testCloseWakesWait(r *rig) {
 	var wg sync.WaitGroup
 	var waiting atomic.Int32
 	for i, q := range r.a.queues {
-		wg.Go(func() {
+		r.spawnIn(&wg, func() {
 			waiting.Add(1)
 			for {
 				r.discard(q)
@@ -169,7 +169,7 @@ func testCloseUnderTraffic(r *rig) {
 			a, b   = r.a, r.b
 		)
 		for i, q := range a.queues {
-			wg.Go(func() { // echo, sleeping when there is nothing
+			r.spawnIn(&wg, func() { // echo, sleeping when there is nothing
 				fs := make([]driver.Frame, batch)
 				for {
 					over := closed.Load()
@@ -189,7 +189,7 @@ func testCloseUnderTraffic(r *rig) {
 			})
 		}
 		for i, q := range b.queues {
-			wg.Go(func() {
+			r.spawnIn(&wg, func() {
 				fs := make([]driver.Frame, batch)
 				for seq := uint64(0); !stop.Load(); seq += batch {
 					n, err := q.Receive(fs)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,7 +22,8 @@ type rig struct {
 	pair Pair
 	a, b *side
 
-	limit time.Duration
+	limit   time.Duration
+	spawned []<-chan struct{} // closed as the goroutines of spawn end
 }
 
 // openPair opens the pair, guarded.
@@ -46,7 +48,28 @@ func (r *rig) openPair() {
 	r.b = newSide(r, "B", r.pair.B, sb, sa)
 }
 
-// close closes what is open.
+// spawn runs f on a goroutine, which may report errors but not call Fatal. What
+// hangs in f should end when the devices are closed.
+func (r *rig) spawn(f func()) (done <-chan struct{}) {
+	ch := make(chan struct{})
+	go func() {
+		defer close(ch)
+		f()
+	}()
+	r.spawned = append(r.spawned, ch)
+	return ch
+}
+
+// spawnIn is spawn for a goroutine that is waited for by wg.
+func (r *rig) spawnIn(wg *sync.WaitGroup, f func()) {
+	wg.Add(1)
+	r.spawn(func() {
+		defer wg.Done()
+		f()
+	})
+}
+
+// close closes what is open, and waits for the goroutines that used it.
 func (r *rig) close() {
 	r.Helper()
 	for _, s := range []*side{r.a, r.b} {
@@ -60,19 +83,21 @@ func (r *rig) close() {
 		})
 	}
 	r.a, r.b = nil, nil
+	for _, done := range r.spawned {
+		select {
+		case <-done:
+		case <-time.After(r.limit):
+			r.Errorf("a goroutine does not end with its device closed\n%s", stacks())
+		}
+	}
+	r.spawned = nil
 }
 
-// within fails the test when f takes longer than limit. f runs on a goroutine of
-// its own, so it must not call Fatal.
+// within fails the test when f, spawned, takes longer than limit.
 func (r *rig) within(what string, f func()) {
 	r.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f()
-	}()
 	select {
-	case <-done:
+	case <-r.spawn(f):
 	case <-time.After(r.limit):
 		r.Fatalf("%s did not end within %v\n%s", what, r.limit, stacks())
 	}

@@ -91,7 +91,7 @@ func Run(t *testing.T, open OpenFunc) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			goroutines, files := runtime.NumGoroutine(), openFiles()
-			t.Run("pair", func(t *testing.T) {
+			ok := t.Run("pair", func(t *testing.T) {
 				c.cfg.AddrA = netip.MustParsePrefix("198.18.0.1/24")
 				c.cfg.AddrB = netip.MustParsePrefix("198.18.0.2/24")
 				r := &rig{T: t, open: open, cfg: c.cfg, limit: defaultTimeout}
@@ -99,6 +99,9 @@ func Run(t *testing.T, open OpenFunc) {
 				r.openPair()
 				c.run(r)
 			})
+			if !ok {
+				return // whatever hangs has been told of
+			}
 			leakCheck(t, "goroutines", goroutines, runtime.NumGoroutine)
 			leakCheck(t, "file descriptors", files, openFiles)
 		})

@@ -80,6 +80,7 @@ func testConcurrentWakes(r *rig) {
 				}
 				if err := q.Wait(-1); err != nil {
 					r.Errorf("Wait: %v", err)
+					seen.Store(rounds) // let the other side end
 					return
 				}
 				r.discard(q)
@@ -145,7 +146,7 @@ func testWaitReceives(r *rig) {
 	q, fs := r.b.queues[0], make([]driver.Frame, batch)
 	var wg sync.WaitGroup
 	r.b.away = true
-	wg.Go(func() { // B's owner from here on: it sleeps whenever it can
+	r.spawnIn(&wg, func() { // B's owner from here on: it sleeps whenever it can
 		for {
 			select {
 			case <-stop:
