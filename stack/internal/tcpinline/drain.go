@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"reflect"
 	"sync/atomic"
-	"unsafe"
 
 	gsync "gvisor.dev/gvisor/pkg/sync"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
@@ -25,11 +24,11 @@ var ErrLayout = errors.New("netstack's TCP is laid out differently from version 
 // Drainer processes one netstack's TCP on its caller's goroutine.
 type Drainer struct {
 	stack      *stack.Stack
-	queue      unsafe.Pointer // *epQueue of the one processor left
-	processors *sliceHeader   // dispatcher.processors
-	full       int            // its true length
-	segQueue   uintptr        // offset of Endpoint.segmentQueue
-	mu         uintptr        // offset of Endpoint.mu
+	queue      queuePointer // *epQueue of the one processor left
+	processors *sliceHeader // dispatcher.processors
+	full       int          // its true length
+	segQueue   uintptr      // offset of Endpoint.segmentQueue
+	mu         uintptr      // offset of Endpoint.mu
 	closed     atomic.Bool
 	handled    uint64
 }

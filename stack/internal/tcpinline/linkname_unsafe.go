@@ -39,6 +39,9 @@ func handleListen(e *tcp.Endpoint)
 //go:linkname drainClosingSegmentQueue gvisor.dev/gvisor/pkg/tcpip/transport/tcp.(*Endpoint).drainClosingSegmentQueue
 func drainClosingSegmentQueue(e *tcp.Endpoint)
 
+// queuePointer points to an epQueue of netstack's.
+type queuePointer = unsafe.Pointer
+
 func field(base unsafe.Pointer, offset uintptr) unsafe.Pointer {
 	return unsafe.Add(base, offset)
 }
