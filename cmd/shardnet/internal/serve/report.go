@@ -82,6 +82,7 @@ type Summary struct {
 	Shards  []ShardCounters   `json:"shards"`
 
 	counters []Counter // as Counts, in the app's order
+	kernel   bool      // of the shards, only the connections are known
 }
 
 func (s *Summary) String() string {
@@ -94,6 +95,10 @@ func (s *Summary) String() string {
 		fmt.Fprintf(&b, " %s %d", c.Name, c.Value)
 	}
 	for i, c := range s.Shards {
+		if s.kernel {
+			fmt.Fprintf(&b, "\nshard %d: connections %d", i, c.Connections)
+			continue
+		}
 		fmt.Fprintf(&b, "\nshard %d: connections %d, datagrams %d, packets in %d, out %d, wrong shard %d, handed over %d, "+
 			"retransmits %d, bad checksums %d, malformed %d, dropped in %d, out %d",
 			i, c.Connections, c.Datagrams, c.RxPackets, c.TxPackets, c.WrongShard, c.HandedOver,

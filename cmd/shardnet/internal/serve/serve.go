@@ -40,7 +40,7 @@ func Run(ctx context.Context, cfg *Config, app *App) error {
 	if cerr := n.close(); err == nil {
 		err = cerr
 	}
-	if serr := cfg.say(summarize(began, n, app)); err == nil {
+	if serr := cfg.say(summarize(cfg, began, n, app)); err == nil {
 		err = serr
 	}
 	return err
@@ -130,10 +130,10 @@ func describe(cfg *Config, n network, app *App) *Start {
 	return s
 }
 
-func summarize(began time.Time, n network, app *App) *Summary {
+func summarize(cfg *Config, began time.Time, n network, app *App) *Summary {
 	s := &Summary{
 		Event: "stopped", App: app.Name, Seconds: time.Since(began).Seconds(),
-		Counts: make(map[string]uint64), counters: app.Counters(), Shards: n.shards(),
+		Counts: make(map[string]uint64), counters: app.Counters(), kernel: cfg.Driver == "kernel", Shards: n.shards(),
 	}
 	for _, c := range s.counters {
 		s.Counts[c.Name] = c.Value
