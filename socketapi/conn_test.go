@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -142,7 +143,7 @@ func TestConnZeroLength(t *testing.T) {
 func TestConnCloseUnblocks(t *testing.T) {
 	inWorlds(t, 1, func(t *testing.T, w *world) {
 		s, _ := w.pair(t)
-		big := make([]byte, 64<<20)
+		big := make([]byte, 32<<20) // more than any buffer
 		calls := []<-chan result{
 			start(func() (int, error) { return s.Read(make([]byte, 1)) }),
 			start(func() (int, error) { return s.Read(make([]byte, 1)) }),
@@ -276,8 +277,8 @@ func TestConnDeadlines(t *testing.T) {
 		}
 
 		// A Write that runs into its deadline says how much it sent.
-		c.SetWriteDeadline(time.Now().Add(50 * time.Millisecond))
-		big := make([]byte, 64<<20)
+		big := make([]byte, 32<<20)
+		c.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
 		n, err := c.Write(big)
 		timedOut("Write until the deadline", err)
 		if n == 0 || n == len(big) {
@@ -297,7 +298,7 @@ func TestConnStackCloses(t *testing.T) {
 		g := w.listen(t, "tcp", ":0")
 		p := w.listenPacket(t, w.server, "udp", ":0")
 		s, _ := w.pair(t)
-		big := make([]byte, 64<<20)
+		big := make([]byte, 32<<20) // more than any buffer
 		calls := map[string]<-chan result{
 			"Read":             start(func() (int, error) { return s.Read(make([]byte, 1)) }),
 			"Write":            start(func() (int, error) { return s.Write(big) }),
@@ -385,4 +386,56 @@ func TestConnRaces(t *testing.T) {
 			wg.Wait()
 		}
 	})
+}
+
+// TestManyConns has many connections ask and answer at once, all waits short, on
+// more shards than one: a wake-up lost anywhere leaves one of them hanging.
+func TestManyConns(t *testing.T) {
+	inWorlds(t, 2, func(t *testing.T, w *world) {
+		const conns, rounds = 64, 100
+		g := w.listen(t, "tcp", "198.18.0.1:0")
+		echo(t, g)
+		var d Dialer
+		var wg sync.WaitGroup
+		for i := range conns {
+			wg.Go(func() {
+				c, err := d.dial(t.Context(), w.client, "tcp", g.Addr().String())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				defer c.Close()
+				c.SetDeadline(time.Now().Add(20 * time.Second))
+				for round := range rounds {
+					p := bytes.Repeat([]byte{byte(i), byte(round)}, 1+round)
+					got := make([]byte, len(p))
+					if _, err := c.Write(p); err != nil {
+						t.Errorf("connection %d, round %d: %v", i, round, err)
+						return
+					}
+					if _, err := io.ReadFull(c, got); err != nil || !bytes.Equal(got, p) {
+						t.Errorf("connection %d, round %d: %d bytes came back wrong, or %v", i, round, len(p), err)
+						return
+					}
+				}
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// TestNoGoroutines counts what connections, groups, deadlines and dials start.
+func TestNoGoroutines(t *testing.T) {
+	w := newFakeWorld(t, 4)
+	before := runtime.NumGoroutine()
+	g := w.listen(t, "tcp", "198.18.0.1:0")
+	p := w.listenPacket(t, w.server, "udp", "198.18.0.1:0")
+	p.SetDeadline(time.Now().Add(time.Hour))
+	for range 100 {
+		w.dial(t, "tcp", g.Addr().String())
+		accept(t, g).SetDeadline(time.Now().Add(time.Hour))
+	}
+	if after := runtime.NumGoroutine(); after > before {
+		t.Errorf("%d goroutines, %d before", after, before)
+	}
 }

@@ -440,7 +440,7 @@ func describe(err error) string {
 		}
 	}
 	if ne, ok := err.(net.Error); ok {
-		fmt.Fprintf(&b, "timeout %v temporary %v ", ne.Timeout(), ne.Temporary())
+		fmt.Fprintf(&b, "timeout %v ", ne.Timeout())
 	}
 	text := ports.ReplaceAllString(addresses.ReplaceAllString(err.Error(), "HOST"), "HOST:PORT")
 	return b.String() + ": " + text
