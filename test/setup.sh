@@ -31,7 +31,6 @@ for what in "$@"; do
 	generate)
 		need clang clang
 		need llvm-strip llvm
-		[ -e /usr/include/bpf/bpf_helpers.h ] || missing="$missing libbpf-dev"
 		;;
 	*)
 		echo "setup.sh: $what: want test or generate" >&2
