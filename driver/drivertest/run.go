@@ -91,10 +91,11 @@ func Run(t *testing.T, open OpenFunc) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			goroutines, files := runtime.NumGoroutine(), openFiles()
+			c.cfg.AddrA = netip.MustParsePrefix("198.18.0.1/24")
+			c.cfg.AddrB = netip.MustParsePrefix("198.18.0.2/24")
+			r := &rig{open: open, cfg: c.cfg, limit: defaultTimeout}
 			ok := t.Run("pair", func(t *testing.T) {
-				c.cfg.AddrA = netip.MustParsePrefix("198.18.0.1/24")
-				c.cfg.AddrB = netip.MustParsePrefix("198.18.0.2/24")
-				r := &rig{T: t, open: open, cfg: c.cfg, limit: defaultTimeout}
+				r.T = t
 				t.Cleanup(r.close)
 				r.openPair()
 				c.run(r)
@@ -102,16 +103,16 @@ func Run(t *testing.T, open OpenFunc) {
 			if !ok {
 				return // whatever hangs has been told of
 			}
-			leakCheck(t, "goroutines", goroutines, runtime.NumGoroutine)
-			leakCheck(t, "file descriptors", files, openFiles)
+			leakCheck(t, r.limit, "goroutines", goroutines, runtime.NumGoroutine)
+			leakCheck(t, r.limit, "file descriptors", files, openFiles)
 		})
 	}
 }
 
-// leakCheck fails t unless count comes down to what it was.
-func leakCheck(t *testing.T, what string, before int, count func() int) {
+// leakCheck fails t unless count comes down to what it was within the limit.
+func leakCheck(t *testing.T, limit time.Duration, what string, before int, count func() int) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); count() > before; {
+	for end := time.Now().Add(limit); count() > before; {
 		if time.Now().After(end) {
 			t.Errorf("%d %s before, %d after\n%s", before, what, count(), stacks())
 			return
