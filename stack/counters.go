@@ -24,6 +24,7 @@ const (
 	yields
 	timersRun
 	linkDowns
+	acksSaved
 	numCounters
 )
 
@@ -66,6 +67,7 @@ type Stats struct {
 	HandedOut  uint64 // frames given to other shards, for any reason
 	HandedIn   uint64 // frames got from other shards
 	HandDrops  uint64 // frames lost because another shard's ring was full
+	ACKsSaved  uint64 // pure ACKs not sent, as a later segment of the turn said the same
 	TxDropped  uint64 // packets lost for want of a frame: the TX ring was full for long
 
 	Turns     uint64 // of the loop
@@ -95,6 +97,7 @@ func (s *Stats) Add(o Stats) {
 	s.HandedOut += o.HandedOut
 	s.HandedIn += o.HandedIn
 	s.HandDrops += o.HandDrops
+	s.ACKsSaved += o.ACKsSaved
 	s.TxDropped += o.TxDropped
 	s.Turns += o.Turns
 	s.Sleeps += o.Sleeps
@@ -125,6 +128,7 @@ func (sh *Shard) Stats() Stats {
 		HandedOut:     c.get(handedOut),
 		HandedIn:      c.get(handedIn),
 		HandDrops:     c.get(handoverDrops),
+		ACKsSaved:     c.get(acksSaved),
 		TxDropped:     sh.tx.drops(),
 		Turns:         c.get(turns),
 		Sleeps:        c.get(sleeps),

@@ -102,6 +102,7 @@ func (sh *Shard) run() {
 		c := &sh.counters.local
 		c[turns]++
 		c[timersRun] += uint64(timers)
+		c[acksSaved] = sh.tx.acks.saved
 		switch {
 		case sh.notified.Load() != 0 && yield:
 			// Let the application goroutines that were woken run, here and now:

@@ -359,8 +359,10 @@ func TestNoWakeUpIsLost(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if n := server.Stats().Retransmits + client.Stats().Retransmits; n != 0 {
-		t.Errorf("%d retransmissions over a cable that loses nothing", n)
+	// A tail loss probe (RFC 8985) may go out when a busy machine runs somebody
+	// late; a lost wake-up shows as many.
+	if n := server.Stats().Retransmits + client.Stats().Retransmits; n > 600 {
+		t.Errorf("%d retransmissions in 12000 round trips over a cable that loses nothing", n)
 	}
 }
 

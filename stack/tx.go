@@ -45,6 +45,7 @@ type transmitter struct {
 	queued  atomic.Bool // filled or backlog is not empty
 
 	// The loop's own.
+	acks    *ackFilter
 	pending []driver.Frame // taken from filled, not yet taken by the queue
 	spare   []driver.Frame // filled and pending change places with it
 }
@@ -58,6 +59,7 @@ func newTransmitter(q driver.Queue, kick func()) *transmitter {
 		filled:  make([]driver.Frame, 0, txStock),
 		spare:   make([]driver.Frame, 0, txStock),
 		backlog: make([]*stack.PacketBuffer, txBacklog),
+		acks:    newACKFilter(),
 	}
 }
 
@@ -160,12 +162,31 @@ func (t *transmitter) swap() bool {
 		pkt.DecRef()
 	}
 	t.queued.Store(t.waiting > 0)
+	if t.acks.filter(t.filled) > 0 {
+		t.compact()
+	}
 	if len(t.filled) == 0 {
 		return false
 	}
 	t.pending, t.filled, t.spare = t.filled, t.spare[:0], t.filled
 	t.restock()
 	return true
+}
+
+// compact takes the frames that the filter emptied back. The caller holds mu.
+func (t *transmitter) compact() {
+	kept := t.filled[:0]
+	for _, f := range t.filled {
+		switch {
+		case len(f.Data) > 0:
+			kept = append(kept, f)
+		case len(t.stock) < txStock:
+			t.stock = append(t.stock, f)
+		default:
+			t.q.Release([]driver.Frame{f})
+		}
+	}
+	t.filled = kept
 }
 
 // restock fills the stock from the queue. The caller holds mu.

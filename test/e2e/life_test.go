@@ -1,0 +1,243 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"shardnet/stack"
+)
+
+// TestMain runs the test binary as a server instead, when a test asks for one
+// that it can kill.
+func TestMain(m *testing.M) {
+	if iface := os.Getenv("SHARDNET_E2E_SERVE"); iface != "" {
+		serveUntilKilled(iface)
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// kill -9 in mid-traffic leaves the interface without an XDP program, and the
+// kernel answers on it.
+func TestKill9(t *testing.T) {
+	l := newLAN(t, 2)
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve := func() *exec.Cmd {
+		t.Helper()
+		cmd := l.server.Host.Command(self)
+		cmd.Env = append(os.Environ(), "SHARDNET_E2E_SERVE="+l.server.Name)
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Stderr = os.Stderr
+		if err := l.server.Host.Start(cmd); err != nil {
+			t.Fatal(err)
+		}
+		line := make([]byte, 100)
+		if n, err := out.Read(line); !strings.HasPrefix(string(line[:n]), "serving") {
+			t.Fatalf("server says %q, %v", line[:n], err)
+		}
+		return cmd
+	}
+	for round := range 3 {
+		cmd := serve()
+		var wg sync.WaitGroup
+		var answered atomic.Int64
+		for range 10 {
+			c := dialKernel(t, l, "tcp", netip.AddrPortFrom(ours4, 7))
+			wg.Go(func() {
+				for ask(c, make([]byte, 200)) == nil {
+					answered.Add(1)
+				}
+			})
+			c.SetDeadline(time.Now().Add(3 * time.Second))
+		}
+		for answered.Load() < 1000 {
+			time.Sleep(time.Millisecond)
+		}
+		if err := cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		cmd.Wait()
+		wg.Wait()
+		link, err := l.server.Host.Netlink().LinkByName(l.server.Name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if xdp := link.Attrs().Xdp; xdp != nil && xdp.Attached {
+			t.Errorf("round %d: an XDP program is left on the interface", round)
+		}
+	}
+	// The kernel takes the interface over.
+	if err := l.server.AddAddress(netip.MustParsePrefix("198.18.0.3/24")); err != nil {
+		t.Fatal(err)
+	}
+	l.run(t, "", "ping", "-n", "-c", "2", "-i", "0.05", "-W", "2", "198.18.0.3")
+}
+
+func serveUntilKilled(iface string) {
+	st, err := openHere(iface)
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	t := new(exitTB)
+	serveEcho(t, st, 7)
+	fmt.Println("serving")
+	time.Sleep(time.Minute) // killed long before
+}
+
+// The link goes down and comes up again, and a connection goes on.
+func TestLinkDownAndUp(t *testing.T) {
+	eachDriver(t, 2, func(t *testing.T, l *lan, st *stack.Stack) {
+		serveEcho(t, st, 7)
+		c := dialKernel(t, l, "tcp", netip.AddrPortFrom(ours4, 7))
+		if err := ask(c, []byte("before")); err != nil {
+			t.Fatal(err)
+		}
+		for _, end := range []interface {
+			SetDown() error
+			SetUp() error
+			WaitUp(time.Duration) error
+		}{l.server, l.peer} {
+			if err := end.SetDown(); err != nil {
+				t.Fatal(err)
+			}
+			answered := make(chan error, 1)
+			go func() { answered <- ask(c, []byte("during")) }()
+			time.Sleep(300 * time.Millisecond) // the outage itself
+			if err := end.SetUp(); err != nil {
+				t.Fatal(err)
+			}
+			if err := end.WaitUp(5 * time.Second); err != nil {
+				t.Fatal(err)
+			}
+			if err := <-answered; err != nil {
+				t.Errorf("connection did not outlive the outage: %v", err)
+			}
+		}
+		if err := ask(c, []byte("after")); err != nil {
+			t.Error(err)
+		}
+		if err := st.Err(); err != nil {
+			t.Errorf("stack failed: %v", err)
+		}
+	})
+}
+
+// An interface that is removed ends the stack with an error, in order.
+func TestInterfaceRemoved(t *testing.T) {
+	for _, kind := range drivers {
+		t.Run("driver="+kind, func(t *testing.T) {
+			l := newLAN(t, 2)
+			dev, err := l.openDevice(kind)
+			if err != nil {
+				t.Fatal(err)
+			}
+			cfg := stackConfig()
+			cfg.Logger = nil
+			st, err := stack.New(dev, cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			serveEcho(t, st, 7)
+			c := dialKernel(t, l, "tcp", netip.AddrPortFrom(ours4, 7))
+			if err := ask(c, []byte("before")); err != nil {
+				t.Fatal(err)
+			}
+			if err := l.server.Delete(); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-st.Done():
+			case <-time.After(10 * time.Second):
+				t.Error("the stack goes on without its interface")
+			}
+			st.Close()
+			if st.Err() == nil {
+				t.Error("the stack does not say why it ended")
+			}
+		})
+	}
+}
+
+// Close under load leaks no goroutine, descriptor or frame, many times over.
+func TestCloseUnderLoad(t *testing.T) {
+	for _, kind := range drivers {
+		t.Run("driver="+kind, func(t *testing.T) {
+			l := newLAN(t, 2)
+			rounds := 10
+			var fds, goroutines int
+			for round := range rounds + 1 {
+				if round == 1 { // the first round opens what stays: epoll, netlink
+					goroutines = runtime.NumGoroutine()
+					fds = openFiles(t)
+				}
+				closeUnderLoad(t, l, kind)
+			}
+			if n := settle(runtime.NumGoroutine, goroutines); n > goroutines {
+				buf := make([]byte, 1<<20)
+				t.Errorf("%d goroutines after %d rounds, %d before:\n%s", n, rounds, goroutines, buf[:runtime.Stack(buf, true)])
+			}
+			if n := settle(func() int { return openFiles(t) }, fds); n > fds {
+				t.Errorf("%d descriptors after %d rounds, %d before", n, rounds, fds)
+			}
+		})
+	}
+}
+
+func closeUnderLoad(t *testing.T, l *lan, kind string) {
+	t.Helper()
+	dev, err := l.openDevice(kind)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := stackConfig()
+	cfg.CloseTimeout = 500 * time.Millisecond
+	st, err := stack.New(dev, cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cleanup cleanups
+	serveEcho(&cleanup, st, 7)
+	var wg sync.WaitGroup
+	var answered atomic.Int64
+	for range 20 {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		c, err := l.kernel.Dial(ctx, "tcp", netip.AddrPortFrom(ours4, 7).String())
+		cancel()
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+		wg.Go(func() {
+			defer c.Close()
+			for ask(c, make([]byte, 1000)) == nil {
+				answered.Add(1)
+			}
+		})
+	}
+	deadline := time.Now().Add(10 * time.Second)
+	for answered.Load() < 500 && time.Now().Before(deadline) {
+		time.Sleep(time.Millisecond)
+	}
+	if answered.Load() < 500 {
+		t.Errorf("%d answers only: %+v", answered.Load(), st.Stats())
+	}
+	closeStack(t, st)
+	wg.Wait()
+	cleanup.run()
+}
