@@ -50,7 +50,7 @@ func TestHTTP(t *testing.T) {
 					}
 				}
 				client := w.httpClient(t)
-				bodies := [][]byte{nil, []byte("small"), make([]byte, 3<<20)}
+				bodies := [][]byte{nil, []byte("small"), make([]byte, 1<<20)}
 				rand.NewChaCha8([32]byte{}).Read(bodies[2])
 				var asking sync.WaitGroup
 				for i := range 12 {

@@ -111,6 +111,7 @@ func TestPacketAddresses(t *testing.T) {
 				return a.(*net.UDPAddr).AddrPort(), err
 			},
 			"group ReadFromUDPAddrPort": func() (any, error) { _, a, err := g.ReadFromUDPAddrPort(buf); return a, err },
+			"group ReadFromUDP":         func() (any, error) { _, a, err := g.ReadFromUDP(buf); return a.AddrPort(), err },
 			"group ReadFrom":            func() (any, error) { _, a, err := g.ReadFrom(buf); return a.(*net.UDPAddr).AddrPort(), err },
 		}
 		mapped := netip.AddrPortFrom(netip.AddrFrom16(to.Addr().As16()), to.Port())
@@ -229,9 +230,9 @@ func TestHomes(t *testing.T) {
 			t.Errorf("shard %d is home to %d of 4096 strangers", i, n)
 		}
 	}
-	// A million peers push each other out, and none is sent to a shard that is not.
+	// Many more peers than slots push each other out, and who came last is right.
 	h = homes{}
-	for i := range 1_000_000 {
+	for i := range 100_000 {
 		a := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), uint16(i>>4))
 		h.set(a, i%3)
 		if got := h.get(a, 3); got != i%3 {

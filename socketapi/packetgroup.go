@@ -74,6 +74,15 @@ func (g *PacketGroup) ReadFromUDPAddrPort(p []byte) (n int, from netip.AddrPort,
 	return n, unmap(from), nil
 }
 
+// ReadFromUDP is ReadFromUDPAddrPort with another type of address.
+func (g *PacketGroup) ReadFromUDP(p []byte) (int, *net.UDPAddr, error) {
+	n, from, err := g.ReadFromUDPAddrPort(p)
+	if err != nil {
+		return n, nil, err
+	}
+	return n, udpAddr(from), nil
+}
+
 // ReadFrom is ReadFromUDPAddrPort; the address is a *net.UDPAddr.
 func (g *PacketGroup) ReadFrom(p []byte) (int, net.Addr, error) {
 	n, from, err := g.ReadFromUDPAddrPort(p)
@@ -88,6 +97,9 @@ func (g *PacketGroup) ReadFrom(p []byte) (int, net.Addr, error) {
 func (g *PacketGroup) WriteToUDPAddrPort(p []byte, to netip.AddrPort) (int, error) {
 	return g.member(to).WriteToUDPAddrPort(p, to)
 }
+
+// WriteToUDP is WriteToUDPAddrPort with another type of address.
+func (g *PacketGroup) WriteToUDP(p []byte, to *net.UDPAddr) (int, error) { return g.WriteTo(p, to) }
 
 // WriteTo is WriteToUDPAddrPort; the address must be a *net.UDPAddr.
 func (g *PacketGroup) WriteTo(p []byte, to net.Addr) (int, error) {
