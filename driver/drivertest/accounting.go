@@ -231,7 +231,7 @@ func testNoLeak(r *rig) {
 	if packets == 0 {
 		packets = 1_000_000
 	}
-	if testing.Short() {
+	if testing.Short() || underRace {
 		packets /= 10
 	}
 	m := newMover(r)

@@ -31,7 +31,8 @@ type Pair struct {
 	A, B driver.Device
 
 	// Packets is how many packets the leak test moves; 0 is a million. A device
-	// that pays a system call for each may ask for fewer.
+	// that pays a system call for each may ask for fewer. It is a tenth with
+	// -short and under the race detector.
 	Packets int
 
 	// Uncounted says that the cable loses packets when overloaded and that
