@@ -313,7 +313,7 @@ var defects = map[string]defect{
 	}},
 	"frames leak": {caught: "NoLeak", wrap: func(q *broken) {
 		q.release = func(fs []driver.Frame) {
-			if len(fs) > 0 && q.every(100) {
+			if len(fs) > 0 && q.every(10) {
 				fs = fs[1:]
 			}
 			q.Queue.Release(fs)
