@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -65,6 +66,49 @@ func TestConnAddresses(t *testing.T) {
 		s.Close()
 		if got := s.RemoteAddr().String(); got != before {
 			t.Errorf("RemoteAddr is %s after Close, was %s", got, before)
+		}
+	})
+}
+
+// TestConnOptions sets everything there is to set on a live connection.
+func TestConnOptions(t *testing.T) {
+	inWorlds(t, 1, func(t *testing.T, w *world) {
+		s, c := w.pair(t)
+		g := w.listenPacket(t, w.server, "udp", ":0")
+		for name, err := range map[string]error{
+			"SetNoDelay":         c.SetNoDelay(false),
+			"SetKeepAlive":       c.SetKeepAlive(false),
+			"SetKeepAlivePeriod": c.SetKeepAlivePeriod(time.Minute),
+			"SetLinger":          c.SetLinger(-1),
+			"SetReadBuffer":      c.SetReadBuffer(1 << 18),
+			"SetWriteBuffer":     c.SetWriteBuffer(1 << 18),
+			"UDP SetReadBuffer":  g.SetReadBuffer(1 << 18),
+			"UDP SetWriteBuffer": g.SetWriteBuffer(1 << 18),
+			"UDP deadline":       g.PacketConn(0).SetWriteDeadline(time.Time{}),
+		} {
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		if f, ok := c.flow.(*fakeFlow); ok {
+			// SetKeepAlivePeriod leaves probes off, and the interval alone.
+			if want := (net.KeepAliveConfig{Idle: time.Minute}); f.keepAlive != want {
+				t.Errorf("probes are %+v, want %+v", f.keepAlive, want)
+			}
+			if err := c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: -1}); err != nil {
+				t.Error(err)
+			}
+			if want := (net.KeepAliveConfig{Enable: true, Interval: 15 * time.Second, Count: 9}); f.keepAlive != want {
+				t.Errorf("probes are %+v, want %+v", f.keepAlive, want)
+			}
+		}
+		// SetLinger(0) makes Close a reset.
+		if err := c.SetLinger(0); err != nil {
+			t.Error(err)
+		}
+		c.Close()
+		if _, err := s.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the peer of a lingering Close reads %v, want ECONNRESET", err)
 		}
 	})
 }

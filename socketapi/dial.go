@@ -20,7 +20,7 @@ type Dialer struct {
 	Stack *stack.Stack
 
 	// Shards are the indices of the shards new connections are put on, in turn.
-	// None means all.
+	// None means all. With a local port given, the port decides which it is.
 	Shards []int
 
 	// Timeout and Deadline bound a dial, as in net.Dialer; zero is no bound.
@@ -148,9 +148,12 @@ func (d *Dialer) deadline(now time.Time) time.Time {
 }
 
 // dialShards tries the shard whose turn it is, and the others while the one before
-// has no port left to dial from. The range of ports is split between shards, so
-// one may run out long before the rest, and a local port asked for is good on the
-// shard that owns it only.
+// has no port left to dial from: the range of ports is split between shards, so one
+// may run out long before the rest.
+//
+// A local port asked for always falls on the same shard instead. Each shard knows
+// its own ports only; on different ones, two connections could be given the same
+// addresses and ports.
 func (d *Dialer) dialShards(ctx context.Context, h host, proto, network string, local, remote netip.AddrPort) (net.Conn, error) {
 	candidates := len(d.Shards)
 	if candidates == 0 {
@@ -159,9 +162,12 @@ func (d *Dialer) dialShards(ctx context.Context, h host, proto, network string, 
 	if candidates == 0 {
 		return nil, errNoShards
 	}
-	start := uint(atomic.AddUint32(&d.next, 1) - 1)
-	var last error
-	for k := range uint(candidates) {
+	start, tries := uint(local.Port()), uint(1)
+	if local.Port() == 0 {
+		start, tries = uint(atomic.AddUint32(&d.next, 1)-1), uint(candidates)
+	}
+	var first error
+	for k := range tries {
 		if err := ctx.Err(); err != nil {
 			return nil, dialError(err)
 		}
@@ -185,14 +191,14 @@ func (d *Dialer) dialShards(ctx context.Context, h host, proto, network string, 
 		if lifetime(h.Done()).over() {
 			return nil, net.ErrClosed
 		}
-		if last == nil {
-			last = err // the first is the one to report
+		if first == nil {
+			first = err
 		}
 		if !errors.Is(err, syscall.EADDRNOTAVAIL) && !errors.Is(err, syscall.EADDRINUSE) {
 			break
 		}
 	}
-	return nil, last
+	return nil, first
 }
 
 func (d *Dialer) options() stack.SocketOptions {

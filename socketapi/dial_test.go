@@ -149,7 +149,7 @@ func TestDialerPortsRunOut(t *testing.T) {
 }
 
 func TestDialerLocalAddr(t *testing.T) {
-	inWorlds(t, 1, func(t *testing.T, w *world) {
+	inWorlds(t, 3, func(t *testing.T, w *world) {
 		g := w.listen(t, "tcp", "198.18.0.1:0")
 		d := Dialer{LocalAddr: &net.TCPAddr{IP: client4.AsSlice(), Port: 7777}}
 		c, err := d.dial(t.Context(), w.client, "tcp", g.Addr().String())
@@ -157,11 +157,20 @@ func TestDialerLocalAddr(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		if got := accept(t, g).RemoteAddr().String(); got != "198.18.0.2:7777" || c.LocalAddr().String() != got {
+		s := accept(t, g)
+		if got := s.RemoteAddr().String(); got != "198.18.0.2:7777" || c.LocalAddr().String() != got {
 			t.Errorf("dialled from %s, came from %s", c.LocalAddr(), got)
 		}
-		if _, err := d.dial(t.Context(), w.client, "tcp", g.Addr().String()); !errors.Is(err, syscall.EADDRINUSE) {
-			t.Errorf("second dial from the same port: %v, want EADDRINUSE", err)
+		if _, err := s.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := c.Read(make([]byte, 2)); n != 1 || err != nil {
+			t.Errorf("Read: %d, %v", n, err)
+		}
+		for range 3 { // whichever shard's turn it is
+			if _, err := d.dial(t.Context(), w.client, "tcp", g.Addr().String()); !errors.Is(err, syscall.EADDRINUSE) {
+				t.Errorf("second dial from the same port: %v, want EADDRINUSE", err)
+			}
 		}
 		d.LocalAddr = &net.TCPAddr{IP: nobody4.AsSlice()}
 		if _, err := d.dial(t.Context(), w.client, "tcp", g.Addr().String()); !errors.Is(err, syscall.EADDRNOTAVAIL) {

@@ -155,7 +155,8 @@ func bindAll[S io.Closer](
 		if lifetime(h.Done()).over() {
 			return nil, net.ErrClosed
 		}
-		if !errors.Is(last, syscall.EADDRINUSE) {
+		// Another shard may have a port left where this one had none.
+		if !errors.Is(last, syscall.EADDRINUSE) && !errors.Is(last, syscall.EADDRNOTAVAIL) {
 			break
 		}
 	}
