@@ -67,8 +67,9 @@ func (s *Session) metaKey(manyFlags string) (fault string) {
 }
 
 // metaParse reads the flags, which begin with word start, and decodes the key.
-// Parsing goes on behind a bad argument, and the last fault counts; but not
-// behind a flag that is unknown or comes twice.
+// Parsing goes on behind a bad argument, and the last fault counts (but for F's,
+// which gives way to any other); not so behind a flag that is unknown or comes
+// twice.
 func (s *Session) metaParse(start int, f *metaFlags) (fault string) {
 	var seen [2]uint64
 	for i := start; i < s.words.n; i++ {
@@ -121,7 +122,7 @@ func (s *Session) metaParse(start int, f *metaFlags) (fault string) {
 		default:
 			return errFlag
 		}
-		if !ok {
+		if !ok && (o != 'F' || fault == "") {
 			fault = why
 		}
 	}

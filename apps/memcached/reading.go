@@ -141,6 +141,10 @@ func (sh *shard) delta(key []byte, hash, now uint32, decr bool, by, cas uint64) 
 		n -= by
 	}
 	text = strconv.AppendUint(scratch[:0], n, 10)
+	if len(text) > had {
+		// memcached makes a new item then, which was not read and is not stale.
+		h[53] &= itemBinaryKey
+	}
 	if len(text) > had && !sh.fits(r, h, len(text)) {
 		sh.unlink(r, h)
 		longer := sh.alloc(key, len(text), now)
