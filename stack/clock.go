@@ -25,6 +25,7 @@ const tickShift = 20
 type shardClock struct {
 	base   time.Time
 	cached atomic.Int64 // nanoseconds since base, or 0 when the loop sleeps
+	reads  atomic.Int64 // of the cached time, since it was cached
 
 	mu      sync.Mutex
 	wheel   *wheel
@@ -57,9 +58,19 @@ func (c *shardClock) nanos() int64 {
 // Now implements tcpip.Clock.
 func (c *shardClock) Now() time.Time { return time.Now() }
 
-// NowMonotonic implements tcpip.Clock.
+// NowMonotonic implements tcpip.Clock. No two readings of the cached time are the
+// same: each is a nanosecond later. Netstack stamps segments with it when they
+// are sent, and its RACK takes segments of one stamp for lost as soon as the
+// first of them is acknowledged (rackControl.detectLoss has RFC 8985's
+// RACK_sent_after the wrong way round for equal times).
 func (c *shardClock) NowMonotonic() tcpip.MonotonicTime {
-	return tcpip.MonotonicTime{}.Add(time.Duration(c.nanos()))
+	n := c.cached.Load()
+	if n != 0 {
+		n += c.reads.Add(1)
+	} else {
+		n = c.real()
+	}
+	return tcpip.MonotonicTime{}.Add(time.Duration(n))
 }
 
 // AfterFunc implements tcpip.Clock. f runs on the shard's loop.
@@ -95,6 +106,7 @@ func (t *wheelTimer) Reset(d time.Duration) { t.clock.arm(t, d) }
 // refresh reads the clock, caches it for this turn, and returns it.
 func (c *shardClock) refresh() int64 {
 	n := c.real()
+	c.reads.Store(0)
 	c.cached.Store(n)
 	return n
 }

@@ -514,6 +514,35 @@ func TestPortTaken(t *testing.T) {
 	l.Close()
 }
 
+// A stream over a cable that loses nothing and keeps order is not sent twice.
+func TestBulkIsNotRetransmitted(t *testing.T) {
+	server, client := pair(t, 1, 1)
+	startEcho(t, server, 7)
+	c, err := dial(client.Shard(0), netip.AddrPortFrom(serverAddr4, 7))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	const size = 64 << 20
+	go func() {
+		buf := make([]byte, 128<<10)
+		for range size / len(buf) {
+			if _, err := c.Write(buf); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	if n, err := io.CopyN(io.Discard, c, size); err != nil {
+		t.Fatalf("read %d bytes: %v", n, err)
+	}
+	for name, st := range map[string]*stack.Stack{"server": server, "client": client} {
+		if s := st.Stats(); s.Retransmits > 20 || s.TxDropped > 0 {
+			t.Errorf("%s sent %d segments again: %+v", name, s.Retransmits, s)
+		}
+	}
+}
+
 func TestHalfClose(t *testing.T) {
 	server, client := pair(t, 2, 1)
 	startEcho(t, server, 7)
