@@ -96,6 +96,17 @@ func (sh *Shard) run() {
 			work += sh.tcp.Drain()
 		}
 		work += sh.runTasks()
+		woken := sh.notified.Load() != 0
+		if woken {
+			sh.notified.Store(0)
+			if yield {
+				// Let the application goroutines that were woken run, here and now:
+				// they are on this processor's run queue, and what they answer
+				// leaves in this turn, in one packet with the acknowledgement.
+				sh.counters.local[yields]++
+				runtime.Gosched()
+			}
+		}
 		n, err = sh.tx.flush()
 		sh.noteLink(n, err)
 		work += n
@@ -104,15 +115,7 @@ func (sh *Shard) run() {
 		c[timersRun] += uint64(timers)
 		c[acksSaved] = sh.tx.acks.saved
 		switch {
-		case sh.notified.Load() != 0 && yield:
-			// Let the application goroutines that were woken run, here and now:
-			// they are on this processor's run queue.
-			sh.notified.Store(0)
-			c[yields]++
-			sh.counters.publish()
-			runtime.Gosched()
-			lastWork = now
-		case work > 0:
+		case work > 0 || woken:
 			lastWork = now
 			sh.counters.publish()
 		case now-lastWork < spin:

@@ -162,7 +162,7 @@ func (t *transmitter) swap() bool {
 		pkt.DecRef()
 	}
 	t.queued.Store(t.waiting > 0)
-	if t.acks.filter(t.filled) > 0 {
+	if t.acks != nil && t.acks.filter(t.filled) > 0 {
 		t.compact()
 	}
 	if len(t.filled) == 0 {
