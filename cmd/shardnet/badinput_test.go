@@ -59,7 +59,7 @@ func TestBadInput(t *testing.T) {
 
 		{"no such driver", []string{"--driver", "dpdk", "-i", "vs", "-a", address}, []string{`"dpdk"`, "afxdp, asavie, mem"}},
 		{"no such mode", []string{"--mode", "fast", "-i", "vs", "-a", address}, []string{`"fast"`, "zero-copy"}},
-		{"mode without NIC", append(mem, "--mode", "copy"), []string{"--mode", "afxdp"}},
+		{"mode without NIC", append(mem, "--mode", "copy"), []string{"--mode", "NIC"}},
 		{"no such TCP", append(mem, "--netstack-tcp", "reno"), []string{`"reno"`, "inline, stock"}},
 
 		{"negative shards", append(mem, "--shards", "-1"), []string{"-1 shards", "--shards"}},

@@ -23,7 +23,7 @@ var Modes = []string{"auto", "zero-copy", "copy", "generic"}
 // unless said otherwise.
 type Config struct {
 	Driver    string // one of Drivers; "" is "afxdp"
-	Mode      string // one of Modes; "" is "auto"; for afxdp only
+	Mode      string // one of Modes; "" is "auto"; for a NIC only
 	Interface string
 	Addresses []netip.Prefix
 	Gateways  []netip.Addr // at most one of each family
@@ -59,8 +59,8 @@ func (c *Config) Validate() error {
 	if !slices.Contains(Modes, c.Mode) {
 		return fmt.Errorf("mode %q is not known: give --mode one of %s", c.Mode, strings.Join(Modes, ", "))
 	}
-	if c.Mode != "auto" && c.Driver != "afxdp" {
-		return fmt.Errorf("mode %s is the afxdp driver's: leave out --mode with --driver %s", c.Mode, c.Driver)
+	if c.Mode != Modes[0] && !c.onNIC() {
+		return fmt.Errorf("mode %s is for a NIC: leave out --mode with --driver %s", c.Mode, c.Driver)
 	}
 	setDefault(&c.CheckTime, 500*time.Millisecond)
 	setDefault(&c.CheckTCPConns, 32)
