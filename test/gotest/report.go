@@ -112,7 +112,7 @@ func (r *report) packageEvent(e event) {
 	}
 	if e.Action != "output" && e.Action != "build-output" {
 		delete(r.order, e.Package)
-		r.w.Flush()
+		_ = r.w.Flush() // the last Flush returns the error too
 	}
 }
 
