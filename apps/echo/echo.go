@@ -12,8 +12,14 @@ import (
 // or when their listener was closed elsewhere.
 var ErrServerClosed = serve.ErrClosed
 
+// A connection reads into a small buffer, so that idle ones are no burden, and
+// into a large one from when a read fills that until bulkReads in a row would
+// have fitted.
 const (
-	tcpBuffer = 32 << 10
+	smallBuffer = 4 << 10
+	largeBuffer = 64 << 10
+	bulkReads   = 16
+
 	// udpBuffer holds the longest datagram there is.
 	udpBuffer = 64 << 10
 )
@@ -22,9 +28,9 @@ const (
 // Its methods may be called from any goroutine. A server that was shut down or
 // closed is not used again.
 type Server struct {
-	group   serve.Group
-	tally   *serve.Tally
-	buffers sync.Pool // *[tcpBuffer]byte, one for each live connection
+	group        serve.Group
+	tally        *serve.Tally
+	small, large sync.Pool // of *[smallBuffer]byte and *[largeBuffer]byte
 }
 
 // Stats are a server's counters since it was made.
@@ -40,8 +46,9 @@ type Stats struct {
 // NewServer makes a server that serves nothing yet.
 func NewServer() *Server {
 	return &Server{
-		tally:   serve.NewTally(),
-		buffers: sync.Pool{New: func() any { return new([tcpBuffer]byte) }},
+		tally: serve.NewTally(),
+		small: sync.Pool{New: func() any { return new([smallBuffer]byte) }},
+		large: sync.Pool{New: func() any { return new([largeBuffer]byte) }},
 	}
 }
 
@@ -89,10 +96,17 @@ func (s *Server) echo(c net.Conn) {
 	cell := s.tally.Cell()
 	cell.Opened.Add(1)
 	defer cell.Closed.Add(1)
-	buf := s.buffers.Get().(*[tcpBuffer]byte)
-	defer s.buffers.Put(buf)
+	small := s.small.Get().(*[smallBuffer]byte)
+	defer s.small.Put(small)
+	var large *[largeBuffer]byte
+	defer func() {
+		if large != nil {
+			s.large.Put(large)
+		}
+	}()
+	buf, little := small[:], 0
 	for {
-		n, err := c.Read(buf[:])
+		n, err := c.Read(buf)
 		if n > 0 {
 			cell.Requests.Add(1)
 			cell.BytesIn.Add(uint64(n))
@@ -104,6 +118,20 @@ func (s *Server) echo(c net.Conn) {
 		}
 		if err != nil {
 			return
+		}
+		switch {
+		case large == nil:
+			if n == len(small) {
+				large = s.large.Get().(*[largeBuffer]byte)
+				buf, little = large[:], 0
+			}
+		case n > len(small):
+			little = 0
+		default:
+			if little++; little == bulkReads {
+				s.large.Put(large)
+				large, buf = nil, small[:]
+			}
 		}
 	}
 }

@@ -18,15 +18,25 @@ import (
 
 const patience = 10 * time.Second
 
+// TestMain fails a package that leaves goroutines or descriptors behind.
 func TestMain(m *testing.M) {
-	before := runtime.NumGoroutine()
+	// The runtime's own descriptors come with the first socket.
+	if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
+		l.Close()
+	}
+	goroutines, files := runtime.NumGoroutine(), descriptors()
 	code := m.Run()
-	if code == 0 && !eventually(func() bool { return runtime.NumGoroutine() <= before }) {
+	if code == 0 && !eventually(func() bool { return runtime.NumGoroutine() <= goroutines && descriptors() <= files }) {
 		buf := make([]byte, 1<<20)
-		fmt.Fprintf(os.Stderr, "leaked goroutines:\n%s", buf[:runtime.Stack(buf, true)])
+		fmt.Fprintf(os.Stderr, "%d descriptors, %d before; goroutines:\n%s", descriptors(), files, buf[:runtime.Stack(buf, true)])
 		code = 1
 	}
 	os.Exit(code)
+}
+
+func descriptors() int {
+	entries, _ := os.ReadDir("/proc/self/fd")
+	return len(entries)
 }
 
 func eventually(cond func() bool) bool {
@@ -105,6 +115,27 @@ func TestTCPHalfClose(t *testing.T) {
 					t.Errorf("%+v", st)
 				}
 			})
+		}
+	}
+}
+
+// TestBulkThenLittle goes back and forth between the two sizes of buffers.
+func TestBulkThenLittle(t *testing.T) {
+	_, addr, _ := start(t, "127.0.0.1")
+	c := dial(t, "tcp", addr)
+	data := make([]byte, 300_000)
+	rand.NewChaCha8([32]byte{2}).Read(data)
+	got := make([]byte, len(data))
+	for range 3 {
+		for i := range 3 * bulkReads {
+			size := 100
+			if i == 0 {
+				size = len(data)
+			}
+			go c.Write(data[:size])
+			if _, err := io.ReadFull(c, got[:size]); err != nil || !bytes.Equal(got[:size], data[:size]) {
+				t.Fatalf("%d bytes: %v", size, err)
+			}
 		}
 	}
 }

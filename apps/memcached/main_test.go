@@ -12,18 +12,28 @@ import (
 
 const patience = 10 * time.Second
 
+// TestMain fails a package that leaves goroutines or descriptors behind.
 func TestMain(m *testing.M) {
-	before := runtime.NumGoroutine()
+	// The runtime's own descriptors come with the first socket.
+	if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
+		l.Close()
+	}
+	goroutines, files := runtime.NumGoroutine(), descriptors()
 	code := m.Run()
 	if f := flag.Lookup("test.fuzz"); f != nil && f.Value.String() != "" {
 		os.Exit(code) // package testing leaves goroutines
 	}
-	if code == 0 && !eventually(func() bool { return runtime.NumGoroutine() <= before }) {
+	if code == 0 && !eventually(func() bool { return runtime.NumGoroutine() <= goroutines && descriptors() <= files }) {
 		buf := make([]byte, 1<<20)
-		fmt.Fprintf(os.Stderr, "leaked goroutines:\n%s", buf[:runtime.Stack(buf, true)])
+		fmt.Fprintf(os.Stderr, "%d descriptors, %d before; goroutines:\n%s", descriptors(), files, buf[:runtime.Stack(buf, true)])
 		code = 1
 	}
 	os.Exit(code)
+}
+
+func descriptors() int {
+	entries, _ := os.ReadDir("/proc/self/fd")
+	return len(entries)
 }
 
 func eventually(cond func() bool) bool {

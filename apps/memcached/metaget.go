@@ -80,10 +80,10 @@ func (s *Session) metaGetFlags(out []byte, sh *shard, r ref, f *metaFlags, now u
 	for _, word := range s.words.word[2:s.words.n] {
 		switch word[0] {
 		case 'T':
-			h.setExpiry(f.ttl)
+			sh.expire(h, f.ttl)
 		case 'N':
 			if created {
-				h.setExpiry(f.vivTTL)
+				sh.expire(h, f.vivTTL)
 				won = true
 			}
 		case 'R':
@@ -133,7 +133,7 @@ func (sh *shard) vivify(key, value []byte, hash, now uint32, binary bool) ref {
 	at := sh.value(r, h)
 	sh.write(&at, value)
 	h.setFlags(0)
-	h.setExpiry(0)
+	sh.expire(h, 0)
 	if binary {
 		h.mark(itemBinaryKey)
 	}

@@ -134,7 +134,7 @@ func (st *Store) metaDelete(key []byte, f *metaFlags) string {
 	}
 	if f.invalidate {
 		if f.hasTTL {
-			h.setExpiry(f.ttl)
+			sh.expire(h, f.ttl)
 		}
 		h.mark(itemStale)
 		h.unmark(itemWon)
@@ -177,7 +177,7 @@ func (s *Session) metaArithmetic(out []byte) []byte {
 	case stored:
 		if f.quiet {
 			// The flags are gone through all the same: T changes the item.
-			_ = s.metaDeltaFlags(nil, sh.head(r), &f, now, false)
+			_ = s.metaDeltaFlags(nil, sh, sh.head(r), &f, now, false)
 			return out
 		}
 	case notNumeric:
@@ -206,14 +206,14 @@ func (s *Session) metaArithmetic(out []byte) []byte {
 	} else {
 		out = append(out, "HD"...)
 	}
-	out = append(s.metaDeltaFlags(out, sh.head(r), &f, now, created), "\r\n"...)
+	out = append(s.metaDeltaFlags(out, sh, sh.head(r), &f, now, created), "\r\n"...)
 	if f.value {
 		out = append(append(out, number...), "\r\n"...)
 	}
 	return out
 }
 
-func (s *Session) metaDeltaFlags(out []byte, h *head, f *metaFlags, now uint32, created bool) []byte {
+func (s *Session) metaDeltaFlags(out []byte, sh *shard, h *head, f *metaFlags, now uint32, created bool) []byte {
 	for _, word := range s.words.word[2:s.words.n] {
 		switch word[0] {
 		case 'c':
@@ -221,10 +221,10 @@ func (s *Session) metaDeltaFlags(out []byte, h *head, f *metaFlags, now uint32, 
 		case 't':
 			out = appendTTL(out, h, now)
 		case 'T':
-			h.setExpiry(f.ttl)
+			sh.expire(h, f.ttl)
 		case 'N':
 			if created {
-				h.setExpiry(f.vivTTL)
+				sh.expire(h, f.vivTTL)
 			}
 		case 'O':
 			out = append(append(out, ' '), word...)

@@ -25,7 +25,7 @@ func (st *Store) appendItem(dst, key []byte, withCAS, touch bool, expiry uint32)
 	}
 	h := sh.head(r)
 	if touch {
-		h.setExpiry(expiry)
+		sh.expire(h, expiry)
 		sh.counts.TouchHits++
 	} else {
 		sh.counts.GetHits++
@@ -62,7 +62,7 @@ func (st *Store) touch(key []byte, expiry uint32) bool {
 	}
 	sh.counts.TouchHits++
 	h := sh.head(r)
-	h.setExpiry(expiry)
+	sh.expire(h, expiry)
 	sh.used(r, h, now)
 	return true
 }
@@ -154,7 +154,7 @@ func (sh *shard) delta(key []byte, hash, now uint32, decr bool, by, cas uint64) 
 		}
 		lh := sh.head(longer)
 		lh.setFlags(h.clientFlags())
-		lh.setExpiry(h.expiry())
+		sh.expire(lh, h.expiry())
 		lh[53] = h[53]
 		at := sh.value(longer, lh)
 		sh.write(&at, text)

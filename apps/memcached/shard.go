@@ -22,7 +22,7 @@ type shard struct {
 	flushed      uint64 // items with a CAS unique up to this one are dead
 	flushAt      uint32 // when a delayed flush_all is due; 0 is never
 
-	hand    uint32 // next bucket to be searched for dead items
+	reaper
 	noEvict bool
 	maxItem int // as wireSize counts
 	counts  counters
@@ -40,7 +40,10 @@ func (sh *shard) lock(now uint32) {
 	}
 }
 
-func (sh *shard) flushAll() { sh.flushed = sh.nextCAS() }
+func (sh *shard) flushAll() {
+	sh.flushed = sh.nextCAS()
+	sh.noteDeath(0)
+}
 
 func (sh *shard) nextCAS() uint64 {
 	sh.cas += sh.casStep
@@ -154,21 +157,9 @@ func (sh *shard) allocChain(n int, now uint32) ref {
 // evict frees one item: a dead one if a short search finds it, or else the
 // least recently used.
 func (sh *shard) evict(now uint32) bool {
-	search := 4
-	if sh.noEvict {
-		search = 64
-	}
-	for range search {
-		b := sh.hand % uint32(sh.buckets())
-		sh.hand = b + 1
-		for r := *sh.bucket(b); r != 0; {
-			h := sh.head(r)
-			if sh.dead(h, now) {
-				sh.reclaim(r, h)
-				return true
-			}
-			r = h.chain()
-		}
+	if r := sh.findDead(now); r != 0 {
+		sh.reclaim(r, sh.head(r))
+		return true
 	}
 	r := sh.oldest
 	if r == 0 {
@@ -192,10 +183,6 @@ func (sh *shard) evict(now uint32) bool {
 	sh.counts.EvictedAge = uint64(now - min(now, h.accessed()))
 	sh.drop(r, h)
 	return true
-}
-
-func (sh *shard) dead(h *head, now uint32) bool {
-	return h.cas() <= sh.flushed || expired(h, now)
 }
 
 func (sh *shard) reclaim(r ref, h *head) {

@@ -105,6 +105,7 @@ func NewStore(cfg *StoreConfig) (*Store, error) {
 	for i := range st.shards {
 		sh := &st.shards[i]
 		sh.index = newIndex()
+		sh.reaper = newReaper()
 		sh.maxSegs = perShard
 		sh.noEvict = c.NoEviction
 		sh.maxItem = c.MaxItemSize
@@ -154,8 +155,8 @@ func (st *Store) SetMemoryLimit(limit int64) error {
 	return nil
 }
 
-// Flush makes every item dead that was stored before; with a delay, in seconds,
-// every item that will have been stored when it is over. Their memory is used
+// Flush makes every item dead that was stored before; with a delay, every item
+// that will have been stored when it is over. The delay is as Set's exptime. Their memory is used
 // again as new items come. A delayed flush that is pending is forgotten.
 func (st *Store) Flush(delay int64) {
 	var at uint32

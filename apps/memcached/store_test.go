@@ -65,6 +65,7 @@ func TestStoreAgainstModel(t *testing.T) {
 			sh := &st.shards[0]
 			rng := rand.New(rand.NewPCG(1, uint64(test.largest)))
 			model := map[string]string{}
+			dies := map[string]uint32{} // on the store's clock
 			var chains, hits int
 			operations := 40000
 			if test.largest > 100000 {
@@ -75,9 +76,15 @@ func TestStoreAgainstModel(t *testing.T) {
 				key := "key" + strconv.Itoa(k) + strings.Repeat("k", k*7%240)
 				value := bytes.Repeat([]byte{byte('a' + i%26)}, int(float64(test.largest)*rng.Float64()*rng.Float64()))
 				q := storing{key: []byte(key)}
+				if rng.IntN(3) == 0 {
+					q.expiry = st.clock.now() + uint32(1+rng.IntN(operations/20))
+				}
 				found, _, ok := st.Get(nil, q.key)
 				if want, stored := model[key]; ok && (!stored || string(found) != want) {
 					t.Fatalf("operation %d: found %.50q, stored was %.50q, %v", i, found, want, stored)
+				}
+				if at := dies[key]; ok && at != 0 && at <= st.clock.now() {
+					t.Fatalf("operation %d: found what expired at %d, now is %d", i, at, st.clock.now())
 				}
 				if ok {
 					hits++
@@ -89,7 +96,7 @@ func TestStoreAgainstModel(t *testing.T) {
 					if got, _ := st.store(&q, value); got != stored {
 						t.Fatalf("operation %d: %v", i, got)
 					}
-					model[key] = string(value)
+					model[key], dies[key] = string(value), q.expiry
 				case n < 15:
 					// In pieces, with whatever happens between them.
 					rv, result := st.reserve(&q, len(value))
@@ -110,7 +117,7 @@ func TestStoreAgainstModel(t *testing.T) {
 					if got, _ := st.commit(&q, &rv); got != stored {
 						t.Fatalf("operation %d: %v", i, got)
 					}
-					model[key] = string(value)
+					model[key], dies[key] = string(value), q.expiry
 				case n < 17:
 					value = value[:min(len(value), 100)]
 					if q.mode = modeAppend; n == 16 {
@@ -144,9 +151,9 @@ func TestStoreAgainstModel(t *testing.T) {
 				}
 			}
 			s := st.Stats()
-			t.Logf("%d items, %d hits, %d evictions, %d of the sampled items in chains, %.1f %% of memory used",
-				s.Items, hits, s.Evictions, chains, 100*float64(s.Bytes)/float64(s.MemoryLimit))
-			if s.Evictions < 1000 || hits < operations/20 || test.chained && chains == 0 {
+			t.Logf("%d items, %d hits, %d evictions, %d reclaimed, %d of the sampled items in chains, %.1f %% of memory used",
+				s.Items, hits, s.Evictions, s.Reclaimed, chains, 100*float64(s.Bytes)/float64(s.MemoryLimit))
+			if s.Evictions < 500 || s.Reclaimed < 5 || hits < operations/20 || test.chained && chains == 0 {
 				t.Errorf("%d evictions, %d hits, %d chains: not what was to be tested", s.Evictions, hits, chains)
 			}
 			if s.Bytes < s.MemoryLimit*8/10 {
@@ -496,4 +503,62 @@ func TestClock(t *testing.T) {
 		t.Errorf("%d seconds behind", d)
 	}
 	st.Close() // twice, with newStore's cleanup
+}
+
+// BenchmarkStoreParallel is what shards are for. A tenth of the operations are
+// sets.
+func BenchmarkStoreParallel(b *testing.B) {
+	for _, shards := range []int{1, 8} {
+		b.Run(fmt.Sprintf("shards=%d/size=1024", shards), func(b *testing.B) {
+			st := newStore(b, &StoreConfig{Shards: shards, MemoryLimit: 256 << 20})
+			const keys = 100_000
+			value := make([]byte, 1024)
+			for i := range keys {
+				if err := st.Set(fmt.Appendf(nil, "key:%d", i), value, 0, 0); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportAllocs()
+			b.RunParallel(func(pb *testing.PB) {
+				rng := rand.New(rand.NewPCG(rand.Uint64(), 0))
+				key, out := make([]byte, 0, 20), make([]byte, 0, 4096)
+				for pb.Next() {
+					n := rng.IntN(keys)
+					key = strconv.AppendInt(append(key[:0], "key:"...), int64(n), 10)
+					if n%10 == 0 {
+						_ = st.Set(key, out[:1024], 0, 0)
+					} else {
+						_, _, _ = st.Get(out, key)
+					}
+				}
+			})
+		})
+	}
+}
+
+// BenchmarkStoreEvicting sets new keys in a store that is full.
+func BenchmarkStoreEvicting(b *testing.B) {
+	for name, exptime := range map[string]int64{"immortal": 0, "mortal": 1000} {
+		b.Run(fmt.Sprintf("%s/size=64", name), func(b *testing.B) {
+			st := newStore(b, &StoreConfig{Shards: 1, MemoryLimit: 256 << 20})
+			key, value := make([]byte, 0, 20), make([]byte, 64)
+			i := 0
+			set := func() {
+				key = strconv.AppendInt(append(key[:0], "key:"...), int64(i)*7919, 36)
+				if err := st.Set(key, value, 0, exptime); err != nil {
+					b.Fatal(err)
+				}
+				i++
+			}
+			for st.Stats().Evictions == 0 {
+				for range 1000 {
+					set()
+				}
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				set()
+			}
+		})
+	}
 }

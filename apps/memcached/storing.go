@@ -149,7 +149,7 @@ func (sh *shard) put(q *storing, hash, now uint32, value []byte, reserved ref) (
 			sh.write(&at, value)
 			h.setValueLen(len(value))
 			h.setFlags(q.flags)
-			h.setExpiry(expiry)
+			sh.expire(h, expiry)
 			h[53] = mark
 			h.setAccessed(now)
 			h.setCAS(sh.nextCAS())
@@ -170,7 +170,7 @@ func (sh *shard) put(q *storing, hash, now uint32, value []byte, reserved ref) (
 	}
 	h := sh.head(r)
 	h.setFlags(q.flags)
-	h.setExpiry(expiry)
+	sh.expire(h, expiry)
 	h[53] = mark
 	return stored, sh.link(r, hash, now)
 }
@@ -257,7 +257,7 @@ func (sh *shard) join(q *storing, old ref, now uint32, value []byte, reserved re
 		sh.copy(&at, &from, had)
 	}
 	rh.setFlags(h.clientFlags())
-	rh.setExpiry(h.expiry())
+	sh.expire(rh, h.expiry())
 	rh[53] = h[53] & itemBinaryKey
 	hash := h.hash()
 	sh.releaseChain(old)

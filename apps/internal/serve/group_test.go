@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -15,15 +16,25 @@ import (
 
 const patience = 5 * time.Second
 
+// TestMain fails a package that leaves goroutines or descriptors behind.
 func TestMain(m *testing.M) {
-	before := runtime.NumGoroutine()
+	// The runtime's own descriptors come with the first socket.
+	if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
+		l.Close()
+	}
+	goroutines, files := runtime.NumGoroutine(), descriptors()
 	code := m.Run()
-	if code == 0 && !eventually(func() bool { return runtime.NumGoroutine() <= before }) {
+	if code == 0 && !eventually(func() bool { return runtime.NumGoroutine() <= goroutines && descriptors() <= files }) {
 		buf := make([]byte, 1<<20)
-		_, _ = os.Stderr.Write(append([]byte("leaked goroutines:\n"), buf[:runtime.Stack(buf, true)]...))
+		fmt.Fprintf(os.Stderr, "%d descriptors, %d before; goroutines:\n%s", descriptors(), files, buf[:runtime.Stack(buf, true)])
 		code = 1
 	}
 	os.Exit(code)
+}
+
+func descriptors() int {
+	entries, _ := os.ReadDir("/proc/self/fd")
+	return len(entries)
 }
 
 func eventually(cond func() bool) bool {
@@ -279,6 +290,37 @@ func TestServePacket(t *testing.T) {
 				t.Errorf("ServePacket: %v, want ErrClosed", err)
 			}
 		})
+	}
+}
+
+// TestServePacketTwice has two loops on one socket, which end together.
+func TestServePacketTwice(t *testing.T) {
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var g Group
+	served := make(chan error, 2)
+	var reading atomic.Int32
+	for range 2 {
+		go func() {
+			served <- g.ServePacket(pc, func(p *PacketConn) error {
+				reading.Add(1)
+				_, _, err := p.Read(make([]byte, 1))
+				return err
+			})
+		}()
+	}
+	if !eventually(func() bool { return reading.Load() == 2 }) {
+		t.Fatal("not both are served")
+	}
+	if err := g.Shutdown(context.Background()); err != nil {
+		t.Error(err)
+	}
+	for range 2 {
+		if err := <-served; err != ErrClosed {
+			t.Errorf("ServePacket: %v, want ErrClosed", err)
+		}
 	}
 }
 
