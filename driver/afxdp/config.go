@@ -1,0 +1,132 @@
+package afxdp
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+
+	"shardnet/driver/internal/preflight"
+)
+
+// What keeps Open from opening. They come wrapped, with what they are about. An
+// interface that is down is driver.ErrLinkDown.
+var (
+	ErrNoInterface   = preflight.ErrNoInterface
+	ErrNotEthernet   = preflight.ErrNotEthernet
+	ErrNoPermission  = preflight.ErrNoPermission
+	ErrNoAFXDP       = preflight.ErrNoAFXDP
+	ErrProgramExists = preflight.ErrProgramExists
+	ErrTooManyQueues = preflight.ErrTooManyQueues
+	ErrQueueTaken    = preflight.ErrQueueTaken
+	ErrNoZeroCopy    = preflight.ErrNoZeroCopy
+	ErrLockedMemory  = preflight.ErrLockedMemory
+	ErrBadAddress    = preflight.ErrBadAddress
+	ErrHostAddress   = preflight.ErrHostAddress
+	ErrMTU           = preflight.ErrMTU
+)
+
+// Config is what to open. Interface is required, the zero value is right for the
+// rest. There is no default interface, so nil is an error.
+type Config struct {
+	// Interface is the name of the NIC, in the network namespace of the calling
+	// thread.
+	Interface string
+
+	// Queues is how many of its queues to open, from 0 up; 0 is all. What comes
+	// in on the others goes to the kernel.
+	Queues int
+
+	// Addresses are those the stack owns: packets to them, and ARP and NDP for
+	// them, come to the queues; all others go on to the kernel. They must not be
+	// the host's.
+	Addresses []netip.Addr
+
+	// Mode is how frames are to pass; Auto is the best there is.
+	Mode Mode
+
+	// RxRing and TxRing are the entries of each queue's rings, powers of two; 0
+	// is 2048. Frames is how many frames each queue owns, more than RxRing; 0 is
+	// 2 * RxRing + TxRing.
+	RxRing, TxRing, Frames int
+}
+
+// Mode is how frames pass between NIC and process. Whatever is asked for, what is
+// in force is Info().Mode.
+type Mode uint8
+
+// The modes. All but Auto are got exactly, or Open fails.
+const (
+	Auto     Mode = iota // the first of the following that works
+	ZeroCopy             // native XDP, the NIC reads and writes the frames
+	Copy                 // native XDP, the kernel copies
+	Generic              // XDP after the kernel has made its packet; any NIC
+)
+
+// String returns the mode's name.
+func (m Mode) String() string {
+	switch m {
+	case Auto:
+		return "auto"
+	case ZeroCopy:
+		return "native zero-copy"
+	case Copy:
+		return "native copy"
+	case Generic:
+		return "generic copy"
+	}
+	return fmt.Sprintf("Mode(%d)", uint8(m))
+}
+
+const (
+	defaultRing = 2048
+	maxRing     = 1 << 15
+	maxFrames   = 8 * maxRing
+
+	// etherHeader is also the least the kernel sends: at a shorter frame it
+	// would stop for good.
+	etherHeader = 14
+	vlanTag     = 4
+	// headroom is what the kernel leaves free before a received frame
+	// (XDP_PACKET_HEADROOM).
+	headroom = 256
+)
+
+// resolve fills in what was left zero, and checks the rest but the interface.
+func (c *Config) resolve() (Config, error) {
+	if c == nil || c.Interface == "" {
+		return Config{}, errors.New("no interface named")
+	}
+	r := *c
+	for _, ring := range []struct {
+		name string
+		size *int
+	}{{"RX", &r.RxRing}, {"TX", &r.TxRing}} {
+		if *ring.size == 0 {
+			*ring.size = defaultRing
+		}
+		if n := *ring.size; n < 1 || n > maxRing || n&(n-1) != 0 {
+			return Config{}, fmt.Errorf("%s ring of %d entries, want a power of two up to %d", ring.name, n, maxRing)
+		}
+	}
+	if r.Frames == 0 {
+		r.Frames = 2*r.RxRing + r.TxRing
+	}
+	if r.Frames <= r.RxRing || r.Frames > maxFrames {
+		return Config{}, fmt.Errorf("%d frames a queue, want more than the RX ring's %d, up to %d", r.Frames, r.RxRing, maxFrames)
+	}
+	if r.Mode > Generic {
+		return Config{}, fmt.Errorf("unknown mode %d", r.Mode)
+	}
+	return r, nil
+}
+
+// frameSize returns the size of a frame's memory that an MTU needs: the kernel
+// takes 2048 or 4096, a page.
+func frameSize(mtu int) (int, error) {
+	for _, size := range []int{2048, 4096} {
+		if headroom+etherHeader+vlanTag+mtu <= size {
+			return size, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: %d, at most %d (lower it: ip link set ... mtu)", preflight.ErrMTU, mtu, 4096-headroom-etherHeader-vlanTag)
+}

@@ -1,0 +1,342 @@
+package afxdp
+
+import (
+	"fmt"
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"shardnet/driver"
+)
+
+// frameState is where a frame is. Every frame is in exactly one place.
+type frameState uint8
+
+const (
+	free    frameState = iota // on the free list
+	filling                   // in the fill ring, with the kernel, or in the RX ring
+	lent                      // with the caller
+	sending                   // in the TX ring, with the kernel, or in the completion ring
+)
+
+// queue is one AF_XDP socket, a driver.Queue.
+type queue struct {
+	sock      *socket
+	frameSize int
+	maxFrame  int // longest frame that may be sent, without a VLAN tag
+	zeroCopy  bool
+
+	// mu is held by the owner while it is in a method, so that Close can tell
+	// when it is out. Nobody else takes it.
+	mu      sync.Mutex
+	closing atomic.Bool
+	closeIt sync.Once
+	result  error // of Close
+	woken   atomic.Bool
+
+	// The owner's, under mu.
+	state    []frameState
+	freeList []uint32 // a stack: the frame used last is the warmest
+	posted   int      // frames in state filling
+	gone     error    // ErrDeviceGone, once seen
+	stuck    bool     // the last Flush left frames in the ring that a later kick may move
+	polled   bool     // of ready: the poller has been asked once
+	ready    func(uintptr) bool
+	stats    driver.Stats
+
+	pub struct {
+		sync.Mutex
+		driver.Stats
+		kernel kernelCounts // final, once closed
+		closed bool
+	}
+}
+
+// kernelCounts are what the kernel counts for a socket.
+type kernelCounts struct{ rxDropped, rxErrors uint64 }
+
+func newQueue(s *socket, frameSize, maxFrame int, zeroCopy bool) *queue {
+	n := len(s.umem) / frameSize
+	q := &queue{
+		sock:      s,
+		frameSize: frameSize,
+		maxFrame:  maxFrame,
+		zeroCopy:  zeroCopy,
+		state:     make([]frameState, n),
+		freeList:  make([]uint32, 0, n),
+	}
+	q.ready = q.isReady
+	for i := n - 1; i >= 0; i-- {
+		q.freeList = append(q.freeList, uint32(i))
+	}
+	q.stats.Frames = n
+	q.refill()
+	q.publish()
+	return q
+}
+
+// enter begins a method of the owner's; leave must follow.
+func (q *queue) enter() error {
+	q.mu.Lock()
+	if q.closing.Load() {
+		return net.ErrClosed
+	}
+	return nil
+}
+
+func (q *queue) leave() { q.mu.Unlock() }
+
+// refill posts free frames for receiving, as many as the RX ring can hold.
+func (q *queue) refill() {
+	fill := q.sock.fill
+	n := min(len(q.sock.rx.entries)-q.posted, len(q.freeList))
+	if n == 0 {
+		return
+	}
+	// The fill ring has an entry for each frame that may be posted: there is room.
+	for range n {
+		i := q.freeList[len(q.freeList)-1]
+		q.freeList = q.freeList[:len(q.freeList)-1]
+		q.state[i] = filling
+		fill.entries[fill.prod&fill.mask] = uint64(i) * uint64(q.frameSize)
+		fill.prod++
+	}
+	q.posted += n
+	fill.producer.Store(fill.prod)
+	if fill.flags.Load()&unix.XDP_RING_NEED_WAKEUP != 0 {
+		kickRx(q.sock.fd)
+		q.stats.Doorbells++
+	}
+}
+
+// reap takes back the frames that were sent.
+func (q *queue) reap() {
+	c := q.sock.completion
+	c.prod = c.producer.Load()
+	if c.cons == c.prod {
+		return
+	}
+	for ; c.cons != c.prod; c.cons++ {
+		i := c.entries[c.cons&c.mask] / uint64(q.frameSize)
+		if i >= uint64(len(q.state)) || q.state[i] != sending {
+			continue // not a frame the kernel could have: leave it be
+		}
+		q.release(uint32(i))
+	}
+	c.consumer.Store(c.cons)
+}
+
+func (q *queue) release(i uint32) {
+	q.state[i] = free
+	q.freeList = append(q.freeList, i)
+}
+
+// Receive implements driver.Queue.
+func (q *queue) Receive(fs []driver.Frame) (int, error) {
+	defer q.leave()
+	if err := q.enter(); err != nil {
+		return 0, err
+	}
+	rx := q.sock.rx
+	if rx.prod == rx.cons {
+		if rx.prod = rx.producer.Load(); rx.prod == rx.cons {
+			return 0, nil
+		}
+	}
+	n := 0
+	for ; rx.cons != rx.prod && n < len(fs); rx.cons++ {
+		d := rx.entries[rx.cons&rx.mask]
+		i := d.Addr / uint64(q.frameSize)
+		if i >= uint64(len(q.state)) || q.state[i] != filling {
+			q.stats.RxErrors++
+			continue
+		}
+		q.posted--
+		end := (i + 1) * uint64(q.frameSize)
+		if d.Addr+uint64(d.Len) > end {
+			q.stats.RxErrors++
+			q.release(uint32(i))
+			continue
+		}
+		q.state[i] = lent
+		fs[n] = driver.Frame{Data: q.sock.umem[d.Addr : d.Addr+uint64(d.Len) : end], Handle: i}
+		q.stats.RxBytes += uint64(d.Len)
+		n++
+	}
+	rx.consumer.Store(rx.cons)
+	q.stats.RxPackets += uint64(n)
+	q.stats.Lent += n
+	q.refill()
+	return n, nil
+}
+
+// Alloc implements driver.Queue.
+func (q *queue) Alloc(fs []driver.Frame) int {
+	defer q.leave()
+	if q.enter() != nil {
+		return 0
+	}
+	if len(q.freeList) < len(fs) {
+		q.reap()
+	}
+	n := min(len(fs), len(q.freeList))
+	for k := range n {
+		i := q.freeList[len(q.freeList)-1]
+		q.freeList = q.freeList[:len(q.freeList)-1]
+		q.state[i] = lent
+		at := int(i) * q.frameSize
+		fs[k] = driver.Frame{Data: q.sock.umem[at : at : at+q.frameSize], Handle: uint64(i)}
+	}
+	q.stats.Lent += n
+	q.stats.AllocShort += uint64(len(fs) - n)
+	return n
+}
+
+// Release implements driver.Queue. A frame that is not lent is ignored.
+func (q *queue) Release(fs []driver.Frame) {
+	defer q.leave()
+	if q.enter() != nil {
+		return
+	}
+	for _, f := range fs {
+		if f.Handle < uint64(len(q.state)) && q.state[f.Handle] == lent {
+			q.release(uint32(f.Handle))
+			q.stats.Lent--
+		}
+	}
+	q.refill()
+}
+
+// Transmit implements driver.Queue.
+func (q *queue) Transmit(fs []driver.Frame) (int, error) {
+	defer q.leave()
+	if err := q.enter(); err != nil {
+		return 0, err
+	}
+	if q.gone != nil {
+		return 0, q.gone
+	}
+	tx := q.sock.tx
+	if int(tx.prod-tx.cons)+len(fs) > len(tx.entries) {
+		tx.cons = tx.consumer.Load()
+	}
+	n := 0
+	for _, f := range fs {
+		if f.Handle >= uint64(len(q.state)) || q.state[f.Handle] != lent {
+			q.stats.TxErrors++ // not the caller's to send, nor ours to recycle
+			n++
+			continue
+		}
+		addr, ok := q.sendable(f)
+		if ok && int(tx.prod-tx.cons) == len(tx.entries) {
+			break
+		}
+		q.stats.Lent--
+		n++
+		if !ok {
+			q.stats.TxErrors++
+			q.release(uint32(f.Handle))
+			continue
+		}
+		q.state[f.Handle] = sending
+		tx.entries[tx.prod&tx.mask] = unix.XDPDesc{Addr: addr, Len: uint32(len(f.Data))}
+		tx.prod++
+		q.stats.TxPackets++
+		q.stats.TxBytes += uint64(len(f.Data))
+	}
+	tx.producer.Store(tx.prod)
+	q.stats.TxFull += uint64(len(fs) - n)
+	return n, nil
+}
+
+// sendable returns where f's bytes are in the UMEM, and whether the kernel would
+// send them: it stops for good at a frame it does not like.
+func (q *queue) sendable(f driver.Frame) (addr uint64, ok bool) {
+	n := len(f.Data)
+	limit := q.maxFrame
+	if n >= etherHeader && f.Data[12] == 0x81 && f.Data[13] == 0 {
+		limit += vlanTag
+	}
+	if n < etherHeader || n > limit {
+		return 0, false
+	}
+	at := offsetIn(q.sock.umem, f.Data)
+	if at < 0 || at/q.frameSize != int(f.Handle) || (at+n-1)/q.frameSize != int(f.Handle) {
+		return 0, false
+	}
+	return uint64(at), true
+}
+
+// Flush implements driver.Queue.
+func (q *queue) Flush() error {
+	defer q.leave()
+	if err := q.enter(); err != nil {
+		return err
+	}
+	defer q.publish()
+	return q.flush()
+}
+
+// maxIdleKicks is how many kicks in a row may move nothing before the rest is
+// left to the next Flush or Wait.
+const maxIdleKicks = 3
+
+// flush kicks until the TX ring is drained. In copy mode one kick moves at most
+// 32 frames (TX_BATCH_SIZE, net/xdp/xsk.c); with zero-copy the NIC moves them, and
+// one kick starts it if it asks for one.
+func (q *queue) flush() error {
+	q.stuck = false
+	if q.gone != nil {
+		return q.gone
+	}
+	tx := q.sock.tx
+	for idle := 0; ; {
+		before := tx.cons
+		tx.cons = tx.consumer.Load()
+		if tx.cons == tx.prod {
+			break
+		}
+		if tx.cons == before && idle > 0 {
+			if idle++; idle > maxIdleKicks {
+				q.stuck = true
+				break
+			}
+		}
+		if tx.flags.Load()&unix.XDP_RING_NEED_WAKEUP == 0 {
+			break
+		}
+		errno := kick(q.sock.fd)
+		q.stats.Doorbells++
+		if err := q.kickError(errno); err != nil {
+			q.reap()
+			return err
+		}
+		q.reap() // the kernel stops when it can't say that a frame was sent
+		if q.zeroCopy {
+			break
+		}
+		idle = max(idle, 1)
+		if tx.consumer.Load() != tx.cons {
+			idle = 1
+		}
+	}
+	q.reap()
+	return nil
+}
+
+// kickError tells the errors of a kick that pass by themselves from those that do
+// not.
+func (q *queue) kickError(errno unix.Errno) error {
+	switch errno {
+	case 0, unix.EAGAIN, unix.EBUSY, unix.ENOBUFS, unix.EINTR:
+		return nil
+	case unix.ENETDOWN:
+		return fmt.Errorf("send: %w", driver.ErrLinkDown)
+	case unix.ENXIO, unix.ENODEV:
+		q.gone = fmt.Errorf("send: %w", driver.ErrDeviceGone)
+		return q.gone
+	}
+	return fmt.Errorf("send: %w", errno)
+}
