@@ -13,9 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxMTU is the largest MTU whose frames fit into the 4 KiB that an XDP frame may
-// have, with the kernel's headroom before and its struct skb_shared_info after.
-const maxMTU = 3498
+// maxMTU is the largest MTU whose frames fit into a page: it also holds the
+// kernel's headroom (XDP_PACKET_HEADROOM), the Ethernet header and a VLAN tag. A
+// NIC's driver may allow less with an XDP program.
+const maxMTU = 4096 - 256 - 14 - 4
 
 // attachModes names IFLA_XDP_ATTACHED of linux/if_link.h.
 var attachModes = map[uint32]string{1: "native", 2: "generic", 3: "offloaded", 4: "several modes"}

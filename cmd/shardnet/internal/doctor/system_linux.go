@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// umemPerQueue is what one queue's frames and rings take of locked memory, in
-// bytes, with the drivers' defaults; rounded up.
-const umemPerQueue = 32 << 20
+// umemPerQueue is the memory of one queue's frames, in bytes, which is what the
+// kernel counts as locked: with the afxdp driver's defaults and an MTU of 1500.
+const umemPerQueue = 6144 * 2048
 
 // Host looks at the kernel and at what this process may do.
 func Host() []Finding {

@@ -2,29 +2,48 @@ package serve
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 
 	"shardnet/driver"
+	"shardnet/driver/afxdp"
 	"shardnet/driver/asavie"
 )
 
 // openNIC opens the interface of cfg, with a queue for each shard.
 func openNIC(cfg *Config) (driver.Device, error) {
+	var (
+		dev driver.Device
+		err error
+	)
 	if cfg.Driver == "asavie" {
-		dev, err := openAsavie(cfg)
-		return dev, err
+		modes := map[string]asavie.Mode{"auto": asavie.Auto, "zero-copy": asavie.ZeroCopy, "copy": asavie.Copy, "generic": asavie.Generic}
+		dev, err = asavie.Open(&asavie.Config{
+			Interface: cfg.Interface,
+			Queues:    cfg.Shards,
+			Addresses: cfg.ips(),
+			Mode:      modes[cfg.Mode],
+		})
+	} else {
+		modes := map[string]afxdp.Mode{"auto": afxdp.Auto, "zero-copy": afxdp.ZeroCopy, "copy": afxdp.Copy, "generic": afxdp.Generic}
+		dev, err = afxdp.Open(&afxdp.Config{
+			Interface: cfg.Interface,
+			Queues:    cfg.Shards,
+			Addresses: cfg.ips(),
+			Mode:      modes[cfg.Mode],
+		})
 	}
-	return nil, errors.New("TEMP")
-}
-
-func openAsavie(cfg *Config) (*asavie.Device, error) {
-	modes := map[string]asavie.Mode{"auto": asavie.Auto, "zero-copy": asavie.ZeroCopy, "copy": asavie.Copy, "generic": asavie.Generic}
-	return asavie.Open(&asavie.Config{
-		Interface: cfg.Interface,
-		Queues:    cfg.Shards,
-		Addresses: cfg.ips(),
-		Mode:      modes[cfg.Mode],
-	})
+	switch {
+	case err == nil:
+		return dev, nil
+	case errors.Is(err, afxdp.ErrTooManyQueues): // asavie's is the same
+		err = fmt.Errorf("%w: a shard needs a queue of its own, so give fewer --shards, or more queues (ethtool -L)", err)
+	case errors.Is(err, afxdp.ErrNoZeroCopy):
+		err = fmt.Errorf("%w: leave out --mode for the best there is", err)
+	case errors.Is(err, driver.ErrLinkDown):
+		err = fmt.Errorf("%w: ip link set %s up", err, cfg.Interface)
+	}
+	return nil, err
 }
 
 // ips are the addresses without their prefix lengths.
