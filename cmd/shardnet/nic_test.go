@@ -350,17 +350,21 @@ func checkNoProgramSoon(t *testing.T, i *netlab.Interface) {
 
 // TestInterfaceRemoved: a server whose interface goes away says so and ends.
 func TestInterfaceRemoved(t *testing.T) {
-	client, vs := pair(t)
-	b := serve(t, vs.Host, append([]string{"echo", "-i", "vs"}, onStack...)...)
-	if err := client.Delete(); err != nil {
-		t.Fatal(err)
-	}
-	_ = b.wait(t)
-	if code := b.cmd.ProcessState.ExitCode(); code != 1 {
-		t.Errorf("exit code %d, want 1", code)
-	}
-	if said := b.stderr.String(); !strings.Contains(said, "shardnet: ") || !strings.Contains(said, "gone") || strings.Contains(said, "goroutine ") {
-		t.Errorf("says %q", said)
+	for _, driver := range []string{"afxdp", "asavie"} {
+		t.Run(driver, func(t *testing.T) {
+			client, vs := pair(t)
+			b := serve(t, vs.Host, append([]string{"echo", "-i", "vs", "--driver", driver}, onStack...)...)
+			if err := client.Delete(); err != nil {
+				t.Fatal(err)
+			}
+			_ = b.wait(t)
+			if code := b.cmd.ProcessState.ExitCode(); code != 1 {
+				t.Errorf("exit code %d, want 1", code)
+			}
+			if said := b.stderr.String(); !strings.Contains(said, "shardnet: ") || !strings.Contains(said, "gone") || strings.Contains(said, "goroutine ") {
+				t.Errorf("says %q", said)
+			}
+		})
 	}
 }
 
