@@ -33,64 +33,62 @@ func TestMemccapable(t *testing.T) {
 // and so over both shards, and read all of them back.
 func TestManyKeys(t *testing.T) {
 	const keys, workers = 100_000, 32
-	for _, driver := range []string{"afxdp", "asavie"} {
-		t.Run(driver, func(t *testing.T) {
-			client, vs := pair(t)
-			b := serve(t, vs.Host, append([]string{"memcached", "-i", "vs", "--driver", driver, "--json"}, onStack...)...)
-			mc := memcache.New("198.18.0.2:11211", "[2001:db8::2]:11211")
-			mc.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-				return client.Host.Dial(ctx, network, address)
-			}
-			mc.Timeout = 10 * time.Second
-			mc.MaxIdleConns = workers
-			defer mc.Close()
-			value := func(k int) []byte { return fmt.Appendf(nil, "value of key %d, as long as %s", k, strings.Repeat("x", k%100)) }
-			each := func(what string, do func(k int) error) {
-				t.Helper()
-				var wg sync.WaitGroup
-				errs := make(chan error, workers)
-				for w := range workers {
-					wg.Go(func() {
-						for k := w; k < keys; k += workers {
-							if err := do(k); err != nil {
-								errs <- fmt.Errorf("%s key %d: %w", what, k, err)
-								return
-							}
-						}
-					})
+	client, vs := pair(t)
+	b := serve(t, vs.Host, append([]string{"memcached", "-i", "vs", "--json"}, onStack...)...)
+	mc := memcache.New("198.18.0.2:11211", "[2001:db8::2]:11211")
+	mc.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+		return client.Host.Dial(ctx, network, address)
+	}
+	mc.Timeout = 10 * time.Second
+	mc.MaxIdleConns = workers
+	defer mc.Close()
+	value := func(k int) []byte {
+		return fmt.Appendf(nil, "value of key %d, as long as %s", k, strings.Repeat("x", k%100))
+	}
+	each := func(what string, do func(k int) error) {
+		t.Helper()
+		var wg sync.WaitGroup
+		errs := make(chan error, workers)
+		for w := range workers {
+			wg.Go(func() {
+				for k := w; k < keys; k += workers {
+					if err := do(k); err != nil {
+						errs <- fmt.Errorf("%s key %d: %w", what, k, err)
+						return
+					}
 				}
-				wg.Wait()
-				close(errs)
-				for err := range errs {
-					t.Error(err)
-				}
-			}
-			each("set", func(k int) error {
-				return mc.Set(&memcache.Item{Key: fmt.Sprint("key", k), Value: value(k), Flags: uint32(k)})
 			})
-			each("get", func(k int) error {
-				it, err := mc.Get(fmt.Sprint("key", k))
-				if err == nil && (string(it.Value) != string(value(k)) || it.Flags != uint32(k)) {
-					err = errors.New("not what was set: " + string(it.Value))
-				}
-				return err
-			})
-			var sum struct {
-				Counters map[string]uint64
-				Shards   []struct {
-					Connections uint64
-					WrongShard  uint64 `json:"wrong_shard"`
-				}
-			}
-			if err := json.Unmarshal([]byte(b.stop(t, syscall.SIGTERM)), &sum); err != nil {
-				t.Fatal(err)
-			}
-			if c := sum.Counters; c["sets"] != keys || c["hits"] != keys || c["misses"] != 0 || c["items"] != keys {
-				t.Errorf("server counts %v", c)
-			}
-			if len(sum.Shards) != 2 || sum.Shards[0].Connections == 0 || sum.Shards[1].Connections == 0 {
-				t.Errorf("shards count %+v", sum.Shards)
-			}
-		})
+		}
+		wg.Wait()
+		close(errs)
+		for err := range errs {
+			t.Error(err)
+		}
+	}
+	each("set", func(k int) error {
+		return mc.Set(&memcache.Item{Key: fmt.Sprint("key", k), Value: value(k), Flags: uint32(k)})
+	})
+	each("get", func(k int) error {
+		it, err := mc.Get(fmt.Sprint("key", k))
+		if err == nil && (string(it.Value) != string(value(k)) || it.Flags != uint32(k)) {
+			err = errors.New("not what was set: " + string(it.Value))
+		}
+		return err
+	})
+	var sum struct {
+		Counters map[string]uint64
+		Shards   []struct {
+			Connections uint64
+			WrongShard  uint64 `json:"wrong_shard"`
+		}
+	}
+	if err := json.Unmarshal([]byte(b.stop(t, syscall.SIGTERM)), &sum); err != nil {
+		t.Fatal(err)
+	}
+	if c := sum.Counters; c["sets"] != keys || c["hits"] != keys || c["misses"] != 0 || c["items"] != keys {
+		t.Errorf("server counts %v", c)
+	}
+	if len(sum.Shards) != 2 || sum.Shards[0].Connections == 0 || sum.Shards[1].Connections == 0 {
+		t.Errorf("shards count %+v", sum.Shards)
 	}
 }

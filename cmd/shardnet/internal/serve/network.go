@@ -142,7 +142,11 @@ func (n *stackNetwork) close() error {
 	if n.peer != nil {
 		_ = n.peer.Close() // a client's, on a cable that goes away with it
 	}
-	return n.st.Close()
+	err := n.st.Close()
+	if failed := n.st.Err(); failed != nil {
+		return failed // a stack that fails closes itself, and then Close has nothing to say
+	}
+	return err
 }
 
 func (n *stackNetwork) shards() []ShardCounters {
