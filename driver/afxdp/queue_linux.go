@@ -142,7 +142,7 @@ func (q *queue) Receive(fs []driver.Frame) (int, error) {
 	rx := q.sock.rx
 	if rx.prod == rx.cons {
 		if rx.prod = rx.producer.Load(); rx.prod == rx.cons {
-			return 0, nil
+			return 0, q.gone
 		}
 	}
 	n := 0

@@ -16,6 +16,11 @@ import (
 // take: the poller does not tell when it would.
 const retryKick = time.Millisecond
 
+// checkGone is how often a sleeping Wait asks whether the interface is still
+// there: the kernel leaves an error at the socket when it goes, but no event for
+// a poller.
+const checkGone = time.Second
+
 // aLongTimeAgo is a deadline that has passed.
 var aLongTimeAgo = time.Unix(1, 0)
 
@@ -53,11 +58,10 @@ func (q *queue) Wait(d time.Duration) error {
 		q.woken.Store(false)
 		return nil
 	}
-	var deadline time.Time
-	if d > 0 {
-		deadline = time.Now().Add(d)
+	if d < 0 || d > checkGone {
+		d = checkGone // Wait may return early
 	}
-	if err := q.sock.file.SetReadDeadline(deadline); err != nil {
+	if err := q.sock.file.SetReadDeadline(time.Now().Add(d)); err != nil {
 		return q.waitError(err)
 	}
 	if q.woken.Swap(false) || q.closing.Load() {
@@ -67,15 +71,16 @@ func (q *queue) Wait(d time.Duration) error {
 	q.publish()
 	q.polled = false
 	err := q.sock.conn.Read(q.ready)
-	q.woken.Store(false)
-	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+	woken := q.woken.Swap(false)
+	switch {
+	case q.closing.Load():
+		return net.ErrClosed
+	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
 		return q.waitError(err)
+	case !woken && !q.received():
+		return q.goneError()
 	}
-	if err == nil && !q.received() {
-		// The poller has something to say and there is no frame: an error.
-		return q.pollError()
-	}
-	return q.closedError()
+	return nil
 }
 
 // isReady is called by the poller when it has been armed, and again when it woke.
@@ -93,13 +98,12 @@ func (q *queue) received() bool {
 	return rx.prod != rx.cons || rx.producer.Load() != rx.cons
 }
 
-// pollError finds out why the socket is ready without a frame.
-func (q *queue) pollError() error {
+// goneError returns ErrDeviceGone when the interface has been removed: its socket
+// is no longer bound, and says so to a kick.
+func (q *queue) goneError() error {
 	if soerr, err := unix.GetsockoptInt(q.sock.fd, unix.SOL_SOCKET, unix.SO_ERROR); err != nil || soerr == 0 {
 		return q.closedError()
 	}
-	// The interface is going, or only down. A socket that lost its interface is
-	// no longer bound, and says so to a kick.
 	if err := q.kickError(kick(q.sock.fd)); errors.Is(err, driver.ErrDeviceGone) {
 		return err
 	}

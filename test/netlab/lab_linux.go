@@ -15,6 +15,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// shareDir makes nsDir a shared mount of its own, as "ip netns" does at its first
+// use: done by that while a lab is alive, it would cover the lab's own mounts,
+// which then could not be removed.
+func shareDir() error {
+	const shared = unix.MS_SHARED | unix.MS_REC
+	err := unix.Mount("", nsDir, "none", shared, "")
+	if errors.Is(err, unix.EINVAL) { // not a mount yet
+		if err = unix.Mount(nsDir, nsDir, "none", unix.MS_BIND|unix.MS_REC, ""); err == nil {
+			err = unix.Mount("", nsDir, "none", shared, "")
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("make %s a shared mount: %w", nsDir, err)
+	}
+	return nil
+}
+
 // nsDir is where iproute2 keeps named namespaces.
 const nsDir = "/run/netns"
 
@@ -41,6 +58,9 @@ type Lab struct {
 func New() (*Lab, error) {
 	if err := os.MkdirAll(nsDir, 0o755); err != nil {
 		return nil, fmt.Errorf("make directory for namespaces: %w", err)
+	}
+	if err := shareDir(); err != nil {
+		return nil, err
 	}
 	if err := sweep(); err != nil {
 		return nil, fmt.Errorf("remove left-over namespaces: %w", err)
