@@ -41,7 +41,7 @@ type transmitter struct {
 	head    int
 	waiting int // packets in backlog
 	closed  bool
-	dropped uint64      // packets lost: backlog full, too long for a frame, closed
+	dropped uint64      // packets lost: backlog full, or too long for a frame
 	queued  atomic.Bool // filled or backlog is not empty
 
 	// The loop's own.
@@ -68,8 +68,7 @@ func newTransmitter(q driver.Queue, kick func()) *transmitter {
 func (t *transmitter) WritePacket(pkt *stack.PacketBuffer) tcpip.Error {
 	t.mu.Lock()
 	switch {
-	case t.closed:
-		t.dropped++
+	case t.closed: // netstack's last words, as it is taken down, are no loss
 		t.mu.Unlock()
 		return &tcpip.ErrClosedForSend{}
 	case t.waiting == 0 && len(t.stock) > 0:
