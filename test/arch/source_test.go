@@ -110,8 +110,8 @@ func (c *checker) imports(f *ast.File) {
 			c.report(spec.Pos(), "cgo is not used: the module builds with the Go toolchain alone")
 		case imp == "unsafe" && !isUnsafeFile(c.name):
 			c.report(spec.Pos(), "unsafe outside *_unsafe.go: code that can break memory safety is kept apart, to be reviewed as such")
-		case imp == "testing" && !test && c.folder != "driver/drivertest" && !matches("test/...", c.folder):
-			c.report(spec.Pos(), "testing outside tests: it would be linked into programs")
+		case imp == "testing" && !test && !strings.HasSuffix(c.folder, "test") && !matches("test/...", c.folder):
+			c.report(spec.Pos(), "testing outside tests, and packages for tests, which are named so: it would be linked into programs")
 		case (!test || rule.tests) && !rule.allows(imp):
 			c.report(spec.Pos(), "%s must not import %s: %s", c.folder, imp, rule.why)
 		}
