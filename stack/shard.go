@@ -113,7 +113,7 @@ func (sh *Shard) run() {
 		c := &sh.counters.local
 		c[turns]++
 		c[timersRun] += uint64(timers)
-		c[acksSaved] = sh.tx.acks.saved
+		c[acksSaved] = sh.tx.saved
 		switch {
 		case work > 0 || woken:
 			lastWork = now
@@ -416,7 +416,10 @@ func (sh *Shard) newNetstack() error {
 		return err
 	}
 	sh.link = &link{mtu: uint32(st.info.MTU), addr: tcpip.LinkAddress(st.mac[:]), tx: sh.tx}
-	if st.cfg.TCP == TCPInline {
+	if st.cfg.TCP == TCPStock {
+		// Netstack as it comes: what it sends is sent.
+		sh.tx.acks = nil
+	} else {
 		d, err := tcpinline.New(sh.ns)
 		if err != nil {
 			if sh.index == 0 {

@@ -25,7 +25,8 @@ const (
 	// laid out as expected, the stack falls back to TCPStock and logs it;
 	// Stack.TCPMode tells.
 	TCPInline TCPMode = iota
-	// TCPStock leaves TCP to netstack's own processor goroutines.
+	// TCPStock leaves TCP to netstack's own processor goroutines, and sends every
+	// ACK they make: for comparison.
 	TCPStock
 )
 
@@ -359,6 +360,9 @@ func (st *Stack) Close() error {
 	for _, sh := range st.shards {
 		sh.abortConnections()
 	}
+	if failed == nil {
+		st.fallSilent()
+	}
 	for _, sh := range st.shards {
 		sh.stop()
 	}
@@ -416,16 +420,32 @@ func (sh *Shard) connections() func(yield func(*tcp.Endpoint) bool) {
 	}
 }
 
-// abortConnections resets what is left, and lets the loop send the resets.
+// abortConnections resets what is left.
 func (sh *Shard) abortConnections() {
 	for e := range sh.connections() {
 		if e.EndpointState() != tcp.StateTimeWait {
 			e.Abort()
 		}
 	}
-	deadline := time.Now().Add(100 * time.Millisecond)
-	for sh.tx.queued.Load() && time.Now().Before(deadline) {
-		sh.kick()
-		time.Sleep(time.Millisecond)
+	sh.kick()
+}
+
+// Until the peers have been silent for silence, or for mostSilence in all, a stack
+// that closes goes on refusing what they still send: a peer whose handshake was
+// under way, or whose last segment was, is told that nobody is here any more.
+const (
+	silence     = 30 * time.Millisecond
+	mostSilence = 500 * time.Millisecond
+)
+
+func (st *Stack) fallSilent() {
+	deadline := time.Now().Add(mostSilence)
+	heard, since := st.Stats().RxPackets, time.Now()
+	for time.Since(since) < silence && time.Now().Before(deadline) {
+		time.Sleep(silence / 10)
+		busy := slices.ContainsFunc(st.shards, func(sh *Shard) bool { return sh.tx.queued.Load() })
+		if n := st.Stats().RxPackets; n != heard || busy {
+			heard, since = n, time.Now()
+		}
 	}
 }

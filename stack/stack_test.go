@@ -306,6 +306,49 @@ func TestTCPEchoAcrossShards(t *testing.T) {
 	}
 }
 
+// Ten thousand connections are opened, used and closed over a NIC with RSS: they
+// spread over all shards, and not one packet comes to a shard that is not its
+// connection's.
+func TestTenThousandConnections(t *testing.T) {
+	for _, shards := range []int{2, 4} {
+		t.Run(fmt.Sprintf("shards=%d", shards), func(t *testing.T) {
+			const total, at = 10_000, 100
+			a, b := newBareCable(t, shards, 1)
+			server, client := startStack(t, a, serverConfig()), startStack(t, b, clientConfig())
+			e := startEcho(t, server, 7)
+			var wg sync.WaitGroup
+			for i := range at {
+				wg.Go(func() {
+					for j := range total / at {
+						c, err := dial(client.Shard(0), netip.AddrPortFrom(serverAddr4, 7))
+						if err == nil {
+							err = askEcho(c, []byte{byte(i), byte(j), 3})
+							c.Close()
+						}
+						if err != nil {
+							t.Errorf("connection %d of %d: %v", j, i, err)
+							return
+						}
+					}
+				})
+			}
+			wg.Wait()
+			sum := 0
+			for shard, n := range e.counts() {
+				if sum += n; n < total/shards*8/10 {
+					t.Errorf("shard %d of %d accepted %d of %d connections", shard, shards, n, total)
+				}
+			}
+			if sum != total {
+				t.Errorf("%d of %d connections accepted", sum, total)
+			}
+			if s := server.Stats(); s.WrongShard != 0 || s.HandDrops != 0 {
+				t.Errorf("%d packets came to the wrong shard: %+v", s.WrongShard, s)
+			}
+		})
+	}
+}
+
 // A connection out of a NIC whose RSS is known is answered on its own shard.
 func TestDialComesHome(t *testing.T) {
 	server, client := pair(t, 1, 4)

@@ -45,7 +45,8 @@ type transmitter struct {
 	queued  atomic.Bool // filled or backlog is not empty
 
 	// The loop's own.
-	acks    *ackFilter
+	acks    *ackFilter     // nil: every ACK is sent
+	saved   uint64         // ACKs not sent
 	pending []driver.Frame // taken from filled, not yet taken by the queue
 	spare   []driver.Frame // filled and pending change places with it
 }
@@ -161,8 +162,11 @@ func (t *transmitter) swap() bool {
 		pkt.DecRef()
 	}
 	t.queued.Store(t.waiting > 0)
-	if t.acks != nil && t.acks.filter(t.filled) > 0 {
-		t.compact()
+	if t.acks != nil {
+		if n := t.acks.filter(t.filled); n > 0 {
+			t.saved += uint64(n)
+			t.compact()
+		}
 	}
 	if len(t.filled) == 0 {
 		return false

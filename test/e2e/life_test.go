@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"os/exec"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -16,11 +14,14 @@ import (
 	"shardnet/stack"
 )
 
-// TestMain runs the test binary as a server instead, when a test asks for one
-// that it can kill.
+// TestMain runs the test binary as a server instead, when a test asks for one in
+// a process of its own.
 func TestMain(m *testing.M) {
 	if iface := os.Getenv("SHARDNET_E2E_SERVE"); iface != "" {
-		serveUntilKilled(iface)
+		if err := serveChild(iface, os.Getenv("SHARDNET_E2E_KIND")); err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
 		return
 	}
 	os.Exit(m.Run())
@@ -30,30 +31,8 @@ func TestMain(m *testing.M) {
 // kernel answers on it.
 func TestKill9(t *testing.T) {
 	l := newLAN(t, 2)
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	serve := func() *exec.Cmd {
-		t.Helper()
-		cmd := l.server.Host.Command(self)
-		cmd.Env = append(os.Environ(), "SHARDNET_E2E_SERVE="+l.server.Name)
-		out, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		cmd.Stderr = os.Stderr
-		if err := l.server.Host.Start(cmd); err != nil {
-			t.Fatal(err)
-		}
-		line := make([]byte, 100)
-		if n, err := out.Read(line); !strings.HasPrefix(string(line[:n]), "serving") {
-			t.Fatalf("server says %q, %v", line[:n], err)
-		}
-		return cmd
-	}
 	for round := range 3 {
-		cmd := serve()
+		p := l.startServer(t, "conns inline")
 		var wg sync.WaitGroup
 		var answered atomic.Int64
 		for range 10 {
@@ -68,10 +47,10 @@ func TestKill9(t *testing.T) {
 		for answered.Load() < 1000 {
 			time.Sleep(time.Millisecond)
 		}
-		if err := cmd.Process.Kill(); err != nil {
+		if err := p.cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
-		cmd.Wait()
+		_ = p.cmd.Wait() // killed
 		wg.Wait()
 		link, err := l.server.Host.Netlink().LinkByName(l.server.Name)
 		if err != nil {
@@ -86,18 +65,6 @@ func TestKill9(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.run(t, "", "ping", "-n", "-c", "2", "-i", "0.05", "-W", "2", "198.18.0.3")
-}
-
-func serveUntilKilled(iface string) {
-	st, err := openHere(iface)
-	if err != nil {
-		fmt.Println(err)
-		os.Exit(1)
-	}
-	t := new(exitTB)
-	serveEcho(t, st, 7)
-	fmt.Println("serving")
-	time.Sleep(time.Minute) // killed long before
 }
 
 // The link goes down and comes up again, and a connection goes on.

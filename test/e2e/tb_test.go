@@ -38,10 +38,10 @@ func (exitTB) Fatal(v ...any) {
 }
 
 // openHere starts a stack on an interface of this process's namespace.
-func openHere(iface string) (*stack.Stack, error) {
+func openHere(iface string, cfg *stack.Config) (*stack.Stack, error) {
 	dev, err := afxdp.Open(&afxdp.Config{Interface: iface, Addresses: []netip.Addr{ours4, ours6}})
 	if err != nil {
 		return nil, err
 	}
-	return stack.New(dev, stackConfig())
+	return stack.New(dev, cfg)
 }
