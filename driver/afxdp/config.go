@@ -77,19 +77,7 @@ func (m Mode) String() string {
 	return fmt.Sprintf("Mode(%d)", uint8(m))
 }
 
-const (
-	defaultRing = 2048
-	maxRing     = 1 << 15
-	maxFrames   = 8 * maxRing
-
-	// etherHeader is also the least the kernel sends: at a shorter frame it
-	// would stop for good.
-	etherHeader = 14
-	vlanTag     = 4
-	// headroom is what the kernel leaves free before a received frame
-	// (XDP_PACKET_HEADROOM).
-	headroom = 256
-)
+const defaultRing = 2048
 
 // resolve fills in what was left zero, and checks the rest but the interface.
 func (c *Config) resolve() (Config, error) {
@@ -97,36 +85,20 @@ func (c *Config) resolve() (Config, error) {
 		return Config{}, errors.New("no interface named")
 	}
 	r := *c
-	for _, ring := range []struct {
-		name string
-		size *int
-	}{{"RX", &r.RxRing}, {"TX", &r.TxRing}} {
-		if *ring.size == 0 {
-			*ring.size = defaultRing
-		}
-		if n := *ring.size; n < 1 || n > maxRing || n&(n-1) != 0 {
-			return Config{}, fmt.Errorf("%s ring of %d entries, want a power of two up to %d", ring.name, n, maxRing)
-		}
+	if r.RxRing == 0 {
+		r.RxRing = defaultRing
+	}
+	if r.TxRing == 0 {
+		r.TxRing = defaultRing
 	}
 	if r.Frames == 0 {
 		r.Frames = 2*r.RxRing + r.TxRing
 	}
-	if r.Frames <= r.RxRing || r.Frames > maxFrames {
-		return Config{}, fmt.Errorf("%d frames a queue, want more than the RX ring's %d, up to %d", r.Frames, r.RxRing, maxFrames)
+	if err := preflight.Rings(r.RxRing, r.TxRing, r.Frames); err != nil {
+		return Config{}, err
 	}
 	if r.Mode > Generic {
 		return Config{}, fmt.Errorf("unknown mode %d", r.Mode)
 	}
 	return r, nil
-}
-
-// frameSize returns the size of a frame's memory that an MTU needs: the kernel
-// takes 2048 or 4096, a page.
-func frameSize(mtu int) (int, error) {
-	for _, size := range []int{2048, 4096} {
-		if headroom+etherHeader+vlanTag+mtu <= size {
-			return size, nil
-		}
-	}
-	return 0, fmt.Errorf("%w: %d, at most %d (lower it: ip link set ... mtu)", preflight.ErrMTU, mtu, 4096-headroom-etherHeader-vlanTag)
 }

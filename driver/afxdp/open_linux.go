@@ -49,10 +49,7 @@ func open(cfg *Config) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	if link.Queues > xdpprog.MaxQueues {
-		return nil, fmt.Errorf("%w: %d, and the XDP program serves %d", ErrTooManyQueues, link.Queues, xdpprog.MaxQueues)
-	}
-	size, err := frameSize(link.MTU)
+	size, err := preflight.FrameSize(link.MTU)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +94,7 @@ func openMode(c Config, link *preflight.Link, size int, mode Mode) (_ *Device, e
 	}
 	prog, err := xdpprog.Attach(link.Index, attach, c.Addresses)
 	if err != nil {
-		return nil, programError(err, link)
+		return nil, preflight.ProgramError(err, link)
 	}
 	d := &Device{program: prog}
 	defer func() {
@@ -113,7 +110,7 @@ func openMode(c Config, link *preflight.Link, size int, mode Mode) (_ *Device, e
 		if err != nil {
 			return nil, preflight.BindError(err, link, i, mode == ZeroCopy)
 		}
-		d.queues = append(d.queues, newQueue(s, size, link.MTU+etherHeader, mode == ZeroCopy))
+		d.queues = append(d.queues, newQueue(s, size, link.MTU, mode == ZeroCopy))
 		zero, err := isZeroCopy(s.fd)
 		if err != nil {
 			return nil, fmt.Errorf("ask queue %d for its mode: %w", i, err)
@@ -142,19 +139,6 @@ func openMode(c Config, link *preflight.Link, size int, mode Mode) (_ *Device, e
 		RSS:       link.RSS(),
 	}
 	return d, nil
-}
-
-// programError puts into words why the XDP program is not in place.
-func programError(err error, link *preflight.Link) error {
-	switch {
-	case errors.Is(err, xdpprog.ErrBusy):
-		return fmt.Errorf("%w on %s: %w (see: ip link show %s)", ErrProgramExists, link.Name, err, link.Name)
-	case errors.Is(err, xdpprog.ErrPrivilege):
-		return fmt.Errorf("%w: %w", ErrNoPermission, err)
-	case errors.Is(err, unix.ENODEV):
-		return fmt.Errorf("%w: %s: %w", ErrNoInterface, link.Name, err)
-	}
-	return err
 }
 
 // Info implements driver.Device.

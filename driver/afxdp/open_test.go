@@ -190,14 +190,6 @@ func TestLinkDown(t *testing.T) {
 }
 
 func TestOpenMTU(t *testing.T) {
-	for _, tt := range []struct {
-		mtu, frame int
-	}{{1500, 2048}, {1774, 2048}, {1775, 4096}, {3822, 4096}, {3823, 0}, {9000, 0}} {
-		got, err := frameSize(tt.mtu)
-		if got != tt.frame || (err != nil) != (tt.frame == 0) || (err != nil && !errors.Is(err, ErrMTU)) {
-			t.Errorf("frameSize(%d) = %d, %v, want %d", tt.mtu, got, err, tt.frame)
-		}
-	}
 	a, b := netlab.Pair(t, netlab.End{}, netlab.End{}, netlab.LinkConfig{MTU: 3000})
 	da, err := openIn(a, Config{Addresses: addresses("198.18.0.1")})
 	if err != nil {

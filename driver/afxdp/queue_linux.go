@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"shardnet/driver"
+	"shardnet/driver/internal/preflight"
 )
 
 // frameState is where a frame is. Every frame is in exactly one place.
@@ -25,7 +26,7 @@ const (
 type queue struct {
 	sock      *socket
 	frameSize int
-	maxFrame  int // longest frame that may be sent, without a VLAN tag
+	mtu       int
 	zeroCopy  bool
 
 	// mu is held by the owner while it is in a method, so that Close can tell
@@ -35,6 +36,7 @@ type queue struct {
 	closeIt sync.Once
 	result  error // of Close
 	woken   atomic.Bool
+	alarm   atomic.Pointer[bell] // bell, for those who wake
 
 	// The owner's, under mu.
 	state    []frameState
@@ -44,6 +46,9 @@ type queue struct {
 	stuck    bool     // the last Flush left frames in the ring that a later kick may move
 	polled   bool     // of ready: the poller has been asked once
 	ready    func(uintptr) bool
+	bell     *bell // Wait blocks its thread on it; nil: it parks
+	fds      [2]unix.PollFd
+	timeout  unix.Timespec
 	stats    driver.Stats
 
 	pub struct {
@@ -57,12 +62,12 @@ type queue struct {
 // kernelCounts are what the kernel counts for a socket.
 type kernelCounts struct{ rxDropped, rxErrors uint64 }
 
-func newQueue(s *socket, frameSize, maxFrame int, zeroCopy bool) *queue {
+func newQueue(s *socket, frameSize, mtu int, zeroCopy bool) *queue {
 	n := len(s.umem) / frameSize
 	q := &queue{
 		sock:      s,
 		frameSize: frameSize,
-		maxFrame:  maxFrame,
+		mtu:       mtu,
 		zeroCopy:  zeroCopy,
 		state:     make([]frameState, n),
 		freeList:  make([]uint32, 0, n),
@@ -255,11 +260,7 @@ func (q *queue) Transmit(fs []driver.Frame) (int, error) {
 // send them: it stops for good at a frame it does not like.
 func (q *queue) sendable(f driver.Frame) (addr uint64, ok bool) {
 	n := len(f.Data)
-	limit := q.maxFrame
-	if n >= etherHeader && f.Data[12] == 0x81 && f.Data[13] == 0 {
-		limit += vlanTag
-	}
-	if n < etherHeader || n > limit {
+	if !preflight.Sendable(f.Data, q.mtu) {
 		return 0, false
 	}
 	at := offsetIn(q.sock.umem, f.Data)

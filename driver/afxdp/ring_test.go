@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"shardnet/driver"
+	"shardnet/driver/internal/preflight"
 )
 
 // fakeSocket is a socket whose rings are plain memory and whose indices start
@@ -46,7 +47,7 @@ func kernelReceives(t *testing.T, s *socket, data []byte) {
 	if c == s.fill.producer.Load() {
 		t.Fatal("no frame is posted")
 	}
-	addr := s.fill.entries[c&s.fill.mask] + headroom
+	addr := s.fill.entries[c&s.fill.mask] + preflight.Headroom
 	s.fill.consumer.Store(c + 1)
 	copy(s.umem[addr:], data)
 	p := s.rx.producer.Load()
@@ -73,7 +74,7 @@ func kernelSends(t *testing.T, s *socket) []byte {
 func TestRingsWrap(t *testing.T) {
 	const frames, size = 16, 2048
 	s := fakeSocket(frames, size, 4, 4)
-	q := newQueue(s, size, 1514, false)
+	q := newQueue(s, size, 1500, false)
 	fs := make([]driver.Frame, 8)
 	for i := range 40 {
 		in := make([]byte, 60)
@@ -102,14 +103,14 @@ func TestRingsWrap(t *testing.T) {
 func TestReceiveRefusesBadDescriptors(t *testing.T) {
 	const frames, size = 8, 2048
 	s := fakeSocket(frames, size, 4, 4)
-	q := newQueue(s, size, 1514, false)
+	q := newQueue(s, size, 1500, false)
 	posted := s.fill.entries[s.fill.prod-1&s.fill.mask]
 	for i, d := range []unix.XDPDesc{
-		{Addr: frames * size, Len: 60},     // beyond the UMEM
-		{Addr: ^uint64(0), Len: 60},        // far beyond
-		{Addr: 7 * size, Len: 60},          // a frame that is not posted: one of 0-3 is
-		{Addr: posted + 2000, Len: 100},    // over the end of its frame
-		{Addr: posted + headroom, Len: 60}, // that frame again
+		{Addr: frames * size, Len: 60},               // beyond the UMEM
+		{Addr: ^uint64(0), Len: 60},                  // far beyond
+		{Addr: 7 * size, Len: 60},                    // a frame that is not posted: one of 0-3 is
+		{Addr: posted + 2000, Len: 100},              // over the end of its frame
+		{Addr: posted + preflight.Headroom, Len: 60}, // that frame again
 	} {
 		if q.state[7] != free && i == 2 {
 			d.Addr = 0
@@ -136,11 +137,11 @@ func TestReceiveRefusesBadDescriptors(t *testing.T) {
 func TestTransmitRefusesWhatTheKernelWouldNotSend(t *testing.T) {
 	const size = 2048
 	s := fakeSocket(8, size, 4, 4)
-	q := newQueue(s, size, 1514, false)
+	q := newQueue(s, size, 1500, false)
 	other := make([]byte, 100)
 	for name, change := range map[string]func(f *driver.Frame){
 		"empty":            func(f *driver.Frame) { f.Data = f.Data[:0] },
-		"a byte too short": func(f *driver.Frame) { f.Data = f.Data[:etherHeader-1] },
+		"a byte too short": func(f *driver.Frame) { f.Data = f.Data[:preflight.EtherHeader-1] },
 		"a byte too long":  func(f *driver.Frame) { f.Data = f.Data[:1515] },
 		"memory elsewhere": func(f *driver.Frame) { f.Data = other },
 		"another frame": func(f *driver.Frame) {

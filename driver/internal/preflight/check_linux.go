@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"shardnet/driver"
+	"shardnet/driver/internal/xdpprog"
 )
 
 // Request is what a driver wants to open.
@@ -45,6 +46,9 @@ func Check(r Request) (*Link, error) {
 	}
 	if r.Queues > 0 {
 		link.Queues = r.Queues
+	}
+	if link.Queues > xdpprog.MaxQueues {
+		return nil, fmt.Errorf("%w: %d, and the XDP program serves %d", ErrTooManyQueues, link.Queues, xdpprog.MaxQueues)
 	}
 	if link.Program != 0 {
 		return nil, fmt.Errorf("%w: program %d on %s", ErrProgramExists, link.Program, link.Name)
@@ -166,6 +170,20 @@ func LockedMemory(bytes int) error {
 }
 
 func kib(bytes uint64) string { return fmt.Sprintf("%d KiB", (bytes+1023)/1024) }
+
+// ProgramError puts into words why the XDP program is not on the interface. It
+// keeps err, for errors.Is.
+func ProgramError(err error, link *Link) error {
+	switch {
+	case errors.Is(err, xdpprog.ErrBusy):
+		return fmt.Errorf("%w on %s: %w (see: ip link show %s)", ErrProgramExists, link.Name, err, link.Name)
+	case errors.Is(err, xdpprog.ErrPrivilege):
+		return fmt.Errorf("%w: %w", ErrNoPermission, err)
+	case errors.Is(err, unix.ENODEV):
+		return fmt.Errorf("%w: %s: %w", ErrNoInterface, link.Name, err)
+	}
+	return err
+}
 
 // BindError puts into words why an AF_XDP socket could not be made and bound to
 // a queue of the interface. It keeps err, for errors.Is.

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"shardnet/driver"
+	"shardnet/driver/internal/xdpprog"
 	"shardnet/test/netlab"
 )
 
@@ -179,5 +180,50 @@ func TestBindError(t *testing.T) {
 	}
 	if err := BindError(nil, link, 0, false); err != nil {
 		t.Errorf("BindError(nil) = %v", err)
+	}
+}
+
+func TestFrameSize(t *testing.T) {
+	for _, tt := range []struct {
+		mtu, frame int
+	}{{1500, 2048}, {1774, 2048}, {1775, 4096}, {3822, 4096}, {3823, 0}, {9000, 0}} {
+		got, err := FrameSize(tt.mtu)
+		if got != tt.frame || (err != nil) != (tt.frame == 0) || (err != nil && !errors.Is(err, ErrMTU)) {
+			t.Errorf("FrameSize(%d) = %d, %v, want %d", tt.mtu, got, err, tt.frame)
+		}
+	}
+}
+
+func TestSendable(t *testing.T) {
+	const mtu = 100
+	for _, tt := range []struct {
+		size   int
+		tagged bool
+		want   bool
+	}{
+		{0, false, false}, {13, false, false}, {14, false, true}, {114, false, true}, {115, false, false},
+		{114, true, true}, {118, true, true}, {119, true, false},
+	} {
+		data := make([]byte, tt.size)
+		if tt.tagged {
+			data[12] = 0x81
+		}
+		if got := Sendable(data, mtu); got != tt.want {
+			t.Errorf("a frame of %d bytes, tagged=%v, at MTU %d: sendable %v, want %v", tt.size, tt.tagged, mtu, got, tt.want)
+		}
+	}
+}
+
+func TestProgramError(t *testing.T) {
+	link := &Link{Name: "va"}
+	for _, tt := range []struct{ in, is error }{
+		{xdpprog.ErrBusy, ErrProgramExists},
+		{xdpprog.ErrPrivilege, ErrNoPermission},
+		{unix.ENODEV, ErrNoInterface},
+		{xdpprog.ErrUnsupported, xdpprog.ErrUnsupported},
+	} {
+		if err := ProgramError(tt.in, link); !errors.Is(err, tt.is) || !errors.Is(err, tt.in) {
+			t.Errorf("ProgramError(%v) = %v, want %v and the cause", tt.in, err, tt.is)
+		}
 	}
 }

@@ -1,0 +1,57 @@
+package preflight
+
+import "fmt"
+
+// Bounds of an AF_XDP queue.
+const (
+	maxRing   = 1 << 15
+	maxFrames = 8 * maxRing
+)
+
+// Of frames.
+const (
+	// EtherHeader is also the least the kernel sends: at a shorter frame it would
+	// stop for good.
+	EtherHeader = 14
+	VLANTag     = 4
+	// Headroom is what the kernel leaves free before a received frame
+	// (XDP_PACKET_HEADROOM).
+	Headroom = 256
+)
+
+// Rings says whether a queue can have rings of these sizes and so many frames.
+func Rings(rx, tx, frames int) error {
+	for _, ring := range []struct {
+		name string
+		size int
+	}{{"RX", rx}, {"TX", tx}} {
+		if n := ring.size; n < 1 || n > maxRing || n&(n-1) != 0 {
+			return fmt.Errorf("%s ring of %d entries, want a power of two up to %d", ring.name, n, maxRing)
+		}
+	}
+	if frames <= rx || frames > maxFrames {
+		return fmt.Errorf("%d frames a queue, want more than the RX ring's %d, up to %d", frames, rx, maxFrames)
+	}
+	return nil
+}
+
+// FrameSize returns the size of a frame's memory that an MTU needs: the kernel
+// takes 2048 or 4096, a page.
+func FrameSize(mtu int) (int, error) {
+	for _, size := range []int{2048, 4096} {
+		if Headroom+EtherHeader+VLANTag+mtu <= size {
+			return size, nil
+		}
+	}
+	return 0, fmt.Errorf("%w: %d, at most %d (lower it: ip link set ... mtu)", ErrMTU, mtu, 4096-Headroom-EtherHeader-VLANTag)
+}
+
+// Sendable reports whether a device of that MTU takes a frame: one that has a
+// header, and is no longer than the MTU allows, a VLAN tag not counted.
+func Sendable(data []byte, mtu int) bool {
+	limit := mtu + EtherHeader
+	if len(data) > limit && data[12] == 0x81 && data[13] == 0x00 {
+		limit += VLANTag
+	}
+	return len(data) >= EtherHeader && len(data) <= limit
+}
