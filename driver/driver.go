@@ -77,6 +77,16 @@ type Queue interface {
 	Close() error
 }
 
+// ThreadWaiter is implemented by queues that can wait in two ways.
+type ThreadWaiter interface {
+	// BlockThread(true) tells the queue that its owner has a thread to itself, as
+	// after runtime.LockOSThread: Wait then blocks that thread in the kernel.
+	// Otherwise Wait parks the goroutine, which leaves its thread to others, but
+	// costs a goroutine that is bound to its thread two changes of thread. It is
+	// called by the owner.
+	BlockThread(on bool)
+}
+
 // Device is an opened NIC. Its methods may be called from any goroutine.
 type Device interface {
 	// Info says what was opened. It does not change while the device is open.

@@ -74,6 +74,9 @@ func (sh *Shard) run() {
 		// To yield, a goroutine bound to its thread must change threads twice.
 		// With a processor to spare, others run the goroutines it wakes.
 		yield = runtime.GOMAXPROCS(0) <= len(cpus)
+		if w, ok := sh.q.(driver.ThreadWaiter); ok {
+			w.BlockThread(true)
+		}
 		// The thread ends with the goroutine: it is not unlocked.
 		runtime.LockOSThread()
 		if err := pinThread(cpus[sh.index]); err != nil {
@@ -406,7 +409,11 @@ func (sh *Shard) hasFlow(p *packet) bool {
 // newNetstack creates the shard's netstack with its NIC, addresses and routes.
 func (sh *Shard) newNetstack() error {
 	st := sh.st
-	sh.ns = stack.New(netstackOptions(sh.clock, sh.index == 0))
+	var clock tcpip.Clock = sh.clock
+	if st.cfg.TCP == TCPStock {
+		clock = tcpip.NewStdClock()
+	}
+	sh.ns = stack.New(netstackOptions(clock, sh.index == 0))
 	sh.ns.SetICMPLimit(rate.Limit(1000))
 	lo, hi := st.steering.portRange(sh.index)
 	if err := sh.ns.SetPortRange(lo, hi); err != nil {
@@ -417,7 +424,6 @@ func (sh *Shard) newNetstack() error {
 	}
 	sh.link = &link{mtu: uint32(st.info.MTU), addr: tcpip.LinkAddress(st.mac[:]), tx: sh.tx}
 	if st.cfg.TCP == TCPStock {
-		// Netstack as it comes: what it sends is sent.
 		sh.tx.acks = nil
 	} else {
 		d, err := tcpinline.New(sh.ns)

@@ -25,8 +25,8 @@ const (
 	// laid out as expected, the stack falls back to TCPStock and logs it;
 	// Stack.TCPMode tells.
 	TCPInline TCPMode = iota
-	// TCPStock leaves TCP to netstack's own processor goroutines, and sends every
-	// ACK they make: for comparison.
+	// TCPStock is netstack as it comes: TCP on its own processor goroutines, its
+	// own clock and timers, every ACK sent. For comparison.
 	TCPStock
 )
 

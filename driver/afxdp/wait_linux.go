@@ -24,9 +24,10 @@ const checkGone = time.Second
 // aLongTimeAgo is a deadline that has passed.
 var aLongTimeAgo = time.Unix(1, 0)
 
-// Wait implements driver.Queue. The goroutine parks in the runtime's network
-// poller, as one that reads a socket of package net does: no thread is blocked,
-// and other goroutines run on its processor meanwhile.
+// Wait implements driver.Queue. Unless BlockThread was asked for, the goroutine
+// parks in the runtime's network poller, as one that reads a socket of package
+// net does: no thread is blocked, and other goroutines run on its processor
+// meanwhile.
 //
 // No wake-up is lost. A frame: the poller is edge-triggered and latches, and ready
 // looks at the ring after it has been armed. A Wake: it sets woken and then moves
@@ -61,16 +62,12 @@ func (q *queue) Wait(d time.Duration) error {
 	if d < 0 || d > checkGone {
 		d = checkGone // Wait may return early
 	}
-	if err := q.sock.file.SetReadDeadline(time.Now().Add(d)); err != nil {
-		return q.waitError(err)
+	var err error
+	if q.bell != nil {
+		err = q.blockThread(d)
+	} else {
+		err = q.park(d)
 	}
-	if q.woken.Swap(false) || q.closing.Load() {
-		return q.closedError()
-	}
-	q.stats.Waits++
-	q.publish()
-	q.polled = false
-	err := q.sock.conn.Read(q.ready)
 	woken := q.woken.Swap(false)
 	switch {
 	case q.closing.Load():
@@ -81,6 +78,20 @@ func (q *queue) Wait(d time.Duration) error {
 		return q.goneError()
 	}
 	return nil
+}
+
+// park waits in the runtime's poller.
+func (q *queue) park(d time.Duration) error {
+	if err := q.sock.file.SetReadDeadline(time.Now().Add(d)); err != nil {
+		return err
+	}
+	if q.woken.Load() {
+		return nil
+	}
+	q.stats.Waits++
+	q.publish()
+	q.polled = false
+	return q.sock.conn.Read(q.ready)
 }
 
 // isReady is called by the poller when it has been armed, and again when it woke.
@@ -127,10 +138,18 @@ func (q *queue) waitError(err error) error {
 // Wake implements driver.Queue.
 func (q *queue) Wake() {
 	if q.woken.Swap(true) {
-		return // the first Wake since the last Wait moves the deadline
+		return // the first Wake since the last Wait does it
 	}
-	// It fails when the queue is closed, and then there is nobody to wake.
+	q.interrupt()
+}
+
+// interrupt ends a present or the next wait of either kind. It does nothing to a
+// closed queue, where nobody waits.
+func (q *queue) interrupt() {
 	_ = q.sock.file.SetReadDeadline(aLongTimeAgo)
+	if b := q.alarm.Load(); b != nil {
+		b.ring()
+	}
 }
 
 // publish makes the owner's counters readable by others.
@@ -172,7 +191,7 @@ func (q *queue) Close() error {
 func (q *queue) close() error {
 	q.closing.Store(true)
 	q.woken.Store(true)
-	_ = q.sock.file.SetReadDeadline(aLongTimeAgo)
+	q.interrupt()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.pub.Lock()
@@ -180,6 +199,9 @@ func (q *queue) close() error {
 	q.pub.Stats = q.stats
 	q.pub.kernel = q.readKernelCounts()
 	q.pub.closed = true
+	if q.bell != nil {
+		q.bell.close()
+	}
 	if err := q.sock.close(); err != nil {
 		return fmt.Errorf("close queue: %w", err)
 	}
