@@ -1,3 +1,5 @@
+//go:build linux
+
 package xdpprog
 
 import (
@@ -6,6 +8,8 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/gopacket"
@@ -218,6 +222,50 @@ func TestAttachLeavesAnothersProgram(t *testing.T) {
 		}
 		if x := link.Attrs().Xdp; x == nil || !x.Attached {
 			t.Error("the other program is gone")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// The interface listens to the groups that neighbour solicitations for the
+// stack's addresses come on, while the program is attached and no longer.
+func TestAttachJoinsSolicitedNodeGroups(t *testing.T) {
+	a, _ := netlab.Pair(t, netlab.End{}, netlab.End{}, netlab.LinkConfig{})
+	addrs := []netip.Addr{
+		netip.MustParseAddr("198.18.0.2"), netip.MustParseAddr("2001:db8::12:3456"),
+		netip.MustParseAddr("2001:db8:1::12:3456"), netip.MustParseAddr("2001:db8::ab:cdef"),
+	}
+	groups := []string{"3333ff123456", "3333ffabcdef"}
+	joined := func() (macs []string) {
+		t.Helper()
+		table, err := os.ReadFile("/proc/thread-self/net/dev_mcast") // index, name, users, global users, address
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(string(table)) {
+			if f := strings.Fields(line); len(f) == 5 && f[1] == a.Name && slices.Contains(groups, f[4]) {
+				macs = append(macs, f[4])
+			}
+		}
+		slices.Sort(macs)
+		return macs
+	}
+	err := a.Host.Do(func() error {
+		p, err := Attach(a.Index, Native, addrs)
+		if err != nil {
+			return err
+		}
+		if got := joined(); !slices.Equal(got, groups) {
+			t.Errorf("member of %v, want %v", got, groups)
+		}
+		if err := p.Close(); err != nil {
+			return err
+		}
+		if got := joined(); len(got) != 0 {
+			t.Errorf("still member of %v after Close", got)
 		}
 		return nil
 	})

@@ -43,8 +43,9 @@ const MaxQueues = 128
 // Program is the program on one interface. Its methods are not safe for
 // concurrent use.
 type Program struct {
-	objs bpfObjects
-	link link.Link
+	objs   bpfObjects
+	link   link.Link
+	groups *groups
 }
 
 // Counts are how many frames the program saw.
@@ -56,16 +57,29 @@ type Counts struct {
 
 // Attach loads the program, tells it the addresses it redirects, and attaches it
 // to an interface of the calling thread's network namespace. Nothing is
-// redirected before SetSocket.
+// redirected before SetSocket. The interface also joins the solicited-node
+// multicast groups of the IPv6 addresses, so that its filter lets neighbour
+// solicitations for them through.
 func Attach(ifindex int, mode Mode, owned []netip.Addr) (*Program, error) {
 	p := new(Program)
 	if err := loadBpfObjects(&p.objs, nil); err != nil {
 		return nil, fmt.Errorf("load XDP program: %w", classify(err))
 	}
+	err := p.attach(ifindex, mode, owned)
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	return p, nil
+}
+
+func (p *Program) attach(ifindex int, mode Mode, owned []netip.Addr) (err error) {
 	for _, a := range owned {
 		if err := p.own(a); err != nil {
-			return nil, errors.Join(fmt.Errorf("tell XDP program of %v: %w", a, err), p.objs.Close())
+			return fmt.Errorf("tell XDP program of %v: %w", a, err)
 		}
+	}
+	if p.groups, err = joinSolicited(ifindex, owned); err != nil {
+		return err
 	}
 	flags := link.XDPDriverMode
 	if mode == Generic {
@@ -73,10 +87,10 @@ func Attach(ifindex int, mode Mode, owned []netip.Addr) (*Program, error) {
 	}
 	l, err := link.AttachXDP(link.XDPOptions{Program: p.objs.ShardnetXdp, Interface: ifindex, Flags: flags})
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("attach XDP program in %v mode: %w", mode, classify(err)), p.objs.Close())
+		return fmt.Errorf("attach XDP program in %v mode: %w", mode, classify(err))
 	}
 	p.link = l
-	return p, nil
+	return nil
 }
 
 func (p *Program) own(a netip.Addr) error {
@@ -110,10 +124,14 @@ func (p *Program) Counts() (Counts, error) {
 	return Counts{Passed: sums[0], Redirected: sums[1], Unbound: sums[2]}, nil
 }
 
-// Close takes the program off the interface. An interface that is gone has none.
+// Close takes the program off the interface, and the interface out of the groups.
+// An interface that is gone has none.
 func (p *Program) Close() error {
-	err := p.link.Close()
-	return errors.Join(err, p.objs.Close())
+	var errs []error
+	if p.link != nil {
+		errs = append(errs, p.link.Close())
+	}
+	return errors.Join(append(errs, p.groups.leave(), p.objs.Close())...)
 }
 
 // classify adds what a caller can act on to an error of the kernel's.
