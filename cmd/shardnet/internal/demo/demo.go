@@ -47,6 +47,7 @@ type Row struct {
 	P99Micros         float64  `json:"p99_us"`
 	PerShard          []uint64 `json:"per_shard,omitempty"`   // connections of TCP, datagrams of UDP; not known of the kernel's UDP
 	WrongShard        *uint64  `json:"wrong_shard,omitempty"` // packets; for our TCP only
+	Retransmits       *uint64  `json:"retransmits,omitempty"` // segments; for our TCP only
 	Lost              uint64   `json:"lost"`                  // datagrams sent again
 	Errors            uint64   `json:"errors"`                // sessions without their answer, or with a wrong one
 }

@@ -26,9 +26,10 @@ func (r *Row) count(w load.Workload, sum *serve.Summary) {
 	if w.Network == "udp" && !ours {
 		return
 	}
-	var wrong uint64
+	var wrong, again uint64
 	for _, s := range sum.Shards {
 		wrong += s.WrongShard
+		again += s.Retransmits
 		if w.Network == "udp" {
 			r.PerShard = append(r.PerShard, s.Datagrams)
 		} else {
@@ -36,7 +37,7 @@ func (r *Row) count(w load.Workload, sum *serve.Summary) {
 		}
 	}
 	if w.Network == "tcp" && ours {
-		r.WrongShard = &wrong
+		r.WrongShard, r.Retransmits = &wrong, &again
 	}
 }
 
