@@ -42,7 +42,7 @@ func TestOpenErrors(t *testing.T) {
 		is   error // nil: text alone
 		text string
 	}{
-		{"interface", Config{Interface: "nope"}, ErrNoInterface, `no such interface: "nope"`},
+		{"interface", Config{Interface: "nope"}, ErrNoInterface, `no such interface: "nope" (there are: lo, `},
 		{"queues", Config{Queues: 3}, ErrTooManyQueues, "3 asked for"},
 		{"host's address", Config{Addresses: addresses("198.18.0.1")}, ErrHostAddress, "198.18.0.1"},
 		{"ring", Config{RxRing: 100}, nil, "RX ring of 100 entries, want a power of two"},

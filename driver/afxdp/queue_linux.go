@@ -316,6 +316,7 @@ func (q *queue) flush() error {
 		}
 		q.reap() // the kernel stops when it can't say that a frame was sent
 		if q.zeroCopy {
+			q.stuck = errno != 0 // the NIC's driver was busy, and has not been told
 			break
 		}
 		idle = max(idle, 1)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/bits"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -48,6 +49,7 @@ func openSocket(c socketConfig) (_ *socket, err error) {
 		}
 	}()
 	s.umem = alignedMemory(c.frames * c.frameSize)
+	pin(s)
 	if err := registerUMEM(fd, s.umem, c.frameSize); err != nil {
 		return nil, fmt.Errorf("register %d KiB of frames: %w", len(s.umem)>>10, err)
 	}
@@ -102,8 +104,36 @@ func (s *socket) bind(c socketConfig) error {
 	}
 }
 
+// pinned keeps every open socket, and so its UMEM, reachable. The collector knows
+// nothing of the kernel, which writes received frames there for as long as a ring
+// is mapped: it must not reuse the memory of a device that was dropped without
+// Close.
+var pinned struct {
+	sync.Mutex
+	sockets map[*socket]struct{}
+}
+
+func pin(s *socket) {
+	pinned.Lock()
+	defer pinned.Unlock()
+	if pinned.sockets == nil {
+		pinned.sockets = make(map[*socket]struct{})
+	}
+	pinned.sockets[s] = struct{}{}
+}
+
+func unpin(s *socket) {
+	pinned.Lock()
+	defer pinned.Unlock()
+	delete(pinned.sockets, s)
+}
+
 // close unmaps the rings and closes the descriptor. The UMEM is left to the
 // collector, which frees it when nobody holds a frame of it.
 func (s *socket) close() error {
-	return errors.Join(s.fill.unmap(), s.completion.unmap(), s.rx.unmap(), s.tx.unmap(), s.file.Close())
+	err := errors.Join(s.fill.unmap(), s.completion.unmap(), s.rx.unmap(), s.tx.unmap(), s.file.Close())
+	if err == nil {
+		unpin(s)
+	}
+	return err
 }

@@ -33,6 +33,9 @@ func (q *queue) blockThread(d time.Duration) error {
 	if q.woken.Load() {
 		return nil
 	}
+	if q.woken.Load() {
+		return nil // maybe by a Wake that came before the bell, and did not ring it
+	}
 	q.stats.Waits++
 	q.publish()
 	q.fds = [2]unix.PollFd{

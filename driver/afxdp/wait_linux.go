@@ -56,7 +56,7 @@ func (q *queue) Wait(d time.Duration) error {
 		return q.gone
 	}
 	if q.received() || d == 0 {
-		q.woken.Store(false)
+		q.woken.Swap(false) // not Store: what the waker wrote before is seen after
 		return nil
 	}
 	if d < 0 || d > checkGone {

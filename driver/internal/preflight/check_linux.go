@@ -51,7 +51,8 @@ func Check(r Request) (*Link, error) {
 		return nil, fmt.Errorf("%w: %d, and the XDP program serves %d", ErrTooManyQueues, link.Queues, xdpprog.MaxQueues)
 	}
 	if link.Program != 0 {
-		return nil, fmt.Errorf("%w: program %d on %s", ErrProgramExists, link.Program, link.Name)
+		return nil, fmt.Errorf("%w: program %d on %s; stop whoever owns it (bpftool net tells), or: ip link set %s xdp off",
+			ErrProgramExists, link.Program, link.Name, link.Name)
 	}
 	if err := Addresses(r.Addresses); err != nil {
 		return nil, err
@@ -144,12 +145,19 @@ func Addresses(addrs []netip.Addr) error {
 		}
 		for _, a := range addrs {
 			if a.Unmap() == host.Unmap() {
-				return fmt.Errorf("%w: %v is configured on interface %d of this host; use another, or remove it there",
-					ErrHostAddress, a, o.LinkIndex)
+				return fmt.Errorf("%w: %v is configured on %s, and the kernel would lose what comes for it; use another, or: ip addr del %v dev %s",
+					ErrHostAddress, a, interfaceName(o.LinkIndex), o.IPNet, interfaceName(o.LinkIndex))
 			}
 		}
 	}
 	return nil
+}
+
+func interfaceName(index int) string {
+	if l, err := netlink.LinkByIndex(index); err == nil {
+		return l.Attrs().Name
+	}
+	return fmt.Sprintf("interface %d", index)
 }
 
 // LockedMemory says whether the process may lock so many bytes more, as far as
@@ -201,7 +209,7 @@ func BindError(err error, link *Link, queue int, zeroCopy bool) error {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("bind %s: %w: %w", where, ErrNoPermission, err)
 	case errors.Is(err, unix.ENETDOWN):
-		return fmt.Errorf("bind %s: %w: %w", where, driver.ErrLinkDown, err)
+		return fmt.Errorf("bind %s: %w (ip link set %s up): %w", where, driver.ErrLinkDown, link.Name, err)
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("bind %s: %w: %w", where, ErrNoInterface, err)
 	case errors.Is(err, unix.EAFNOSUPPORT):

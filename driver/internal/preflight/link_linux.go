@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -27,7 +28,7 @@ func FindLink(name string) (*Link, error) {
 	if err != nil {
 		var notFound netlink.LinkNotFoundError
 		if errors.As(err, &notFound) || errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ERANGE) {
-			return nil, fmt.Errorf("%w: %q", ErrNoInterface, name)
+			return nil, fmt.Errorf("%w: %q (there are: %s)", ErrNoInterface, name, interfaces())
 		}
 		return nil, fmt.Errorf("look up interface %q: %w", name, err)
 	}
@@ -57,4 +58,17 @@ func FindLink(name string) (*Link, error) {
 		return nil, fmt.Errorf("ask %s for its channels: %w", name, err)
 	}
 	return link, nil
+}
+
+// interfaces lists the names of those there are.
+func interfaces() string {
+	links, err := netlink.LinkList()
+	if err != nil {
+		return err.Error()
+	}
+	names := make([]string, len(links))
+	for i, l := range links {
+		names[i] = l.Attrs().Name
+	}
+	return strings.Join(names, ", ")
 }

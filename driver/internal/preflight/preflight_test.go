@@ -36,12 +36,12 @@ func TestCheck(t *testing.T) {
 		text string
 	}{
 		{"all is well", Request{Interface: "va", Queues: 2, Addresses: addrs("198.18.0.2", "2001:db8::2")}, nil, ""},
-		{"no such interface", Request{Interface: "nope"}, ErrNoInterface, `no such interface: "nope"`},
+		{"no such interface", Request{Interface: "nope"}, ErrNoInterface, `no such interface: "nope" (there are: lo, `},
 		{"name too long", Request{Interface: strings.Repeat("x", 40)}, ErrNoInterface, "no such interface"},
 		{"no name", Request{}, ErrNoInterface, "no such interface"},
 		{"loopback", Request{Interface: "lo"}, ErrNotEthernet, "not an Ethernet interface: lo"},
 		{"queues", Request{Interface: "va", Queues: 4}, ErrTooManyQueues, "more queues than the interface has: 4 asked for, va has 3"},
-		{"host's v4", Request{Interface: "va", Addresses: addrs("198.18.0.2", "198.18.0.1")}, ErrHostAddress, "198.18.0.1 is configured"},
+		{"host's v4", Request{Interface: "va", Addresses: addrs("198.18.0.2", "198.18.0.1")}, ErrHostAddress, "198.18.0.1 is configured on va"},
 		{"host's v6", Request{Interface: "va", Addresses: addrs("2001:db8::1")}, ErrHostAddress, "2001:db8::1 is configured"},
 		{"host's v4 as v6", Request{Interface: "va", Addresses: addrs("::ffff:198.18.0.1")}, ErrHostAddress, "is configured"},
 		{"twice", Request{Interface: "va", Addresses: addrs("198.18.0.2", "198.18.0.2")}, ErrBadAddress, "198.18.0.2 is given twice"},
