@@ -147,10 +147,3 @@ func (c *shardClock) park() time.Duration {
 	c.wakeAt = tick
 	return max(time.Duration(int64(tick<<tickShift)-c.real()), 0)
 }
-
-// armed is how many timers are set.
-func (c *shardClock) armed() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.wheel.count
-}

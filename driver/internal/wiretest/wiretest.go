@@ -1,4 +1,3 @@
-// Package wiretest sends and receives single frames, for the drivers' own tests.
 package wiretest
 
 import (

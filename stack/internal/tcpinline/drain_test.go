@@ -126,10 +126,8 @@ func TestNewRefusesAStackWithoutTCP(t *testing.T) {
 }
 
 func TestLayoutMismatchIsAnError(t *testing.T) {
-	type dispatcher struct{ processors []int }
-	type protocol struct{ dispatcher dispatcher }
-	type notProtocol struct{}
-	for _, v := range []any{protocol{}, &protocol{}, &notProtocol{}, 7} {
+	var protocol struct{ dispatcher struct{ processors []int } }
+	for _, v := range []any{protocol, &protocol, &struct{}{}, 7} {
 		if _, err := checkLayout(reflect.TypeOf(v)); err == nil {
 			t.Errorf("checkLayout takes %T", v)
 		}
