@@ -83,7 +83,7 @@ func benchmarkPingPong(b *testing.B, ia, ib *netlab.Interface, batch int, spin b
 }
 
 // reflect sends back what it receives until the queue is closed.
-func reflect(b *testing.B, q driver.Queue, d time.Duration) {
+func reflect(b testing.TB, q driver.Queue, d time.Duration) {
 	fs := make([]driver.Frame, 64)
 	for {
 		n, err := q.Receive(fs)

@@ -10,6 +10,7 @@ import (
 	"shardnet/driver"
 	"shardnet/driver/internal/preflight"
 	"shardnet/driver/internal/xdpprog"
+	"shardnet/driver/internal/xskwait"
 )
 
 // Device is an opened NIC, a driver.Device.
@@ -110,7 +111,11 @@ func openMode(c Config, link *preflight.Link, size int, mode Mode) (_ *Device, e
 		if err != nil {
 			return nil, preflight.BindError(err, link, i, mode == ZeroCopy)
 		}
-		d.queues = append(d.queues, newQueue(s, size, link.MTU, mode == ZeroCopy))
+		q := newQueue(s, size, link.MTU, mode == ZeroCopy)
+		if q.waiter, err = xskwait.New(s.file, q.received); err != nil {
+			return nil, errors.Join(err, s.close())
+		}
+		d.queues = append(d.queues, q)
 		zero, err := isZeroCopy(s.fd)
 		if err != nil {
 			return nil, fmt.Errorf("ask queue %d for its mode: %w", i, err)

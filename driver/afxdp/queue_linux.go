@@ -10,6 +10,7 @@ import (
 
 	"shardnet/driver"
 	"shardnet/driver/internal/preflight"
+	"shardnet/driver/internal/xskwait"
 )
 
 // frameState is where a frame is. Every frame is in exactly one place.
@@ -35,8 +36,7 @@ type queue struct {
 	closing atomic.Bool
 	closeIt sync.Once
 	result  error // of Close
-	woken   atomic.Bool
-	alarm   atomic.Pointer[bell] // bell, for those who wake
+	waiter  *xskwait.Waiter
 
 	// The owner's, under mu.
 	state    []frameState
@@ -44,11 +44,6 @@ type queue struct {
 	posted   int      // frames in state filling
 	gone     error    // ErrDeviceGone, once seen
 	stuck    bool     // the last Flush left frames in the ring that a later kick may move
-	polled   bool     // of ready: the poller has been asked once
-	ready    func(uintptr) bool
-	bell     *bell // Wait blocks its thread on it; nil: it parks
-	fds      [2]unix.PollFd
-	timeout  unix.Timespec
 	stats    driver.Stats
 
 	pub struct {
@@ -72,7 +67,6 @@ func newQueue(s *socket, frameSize, mtu int, zeroCopy bool) *queue {
 		state:     make([]frameState, n),
 		freeList:  make([]uint32, 0, n),
 	}
-	q.ready = q.isReady
 	for i := n - 1; i >= 0; i-- {
 		q.freeList = append(q.freeList, uint32(i))
 	}

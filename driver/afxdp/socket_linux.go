@@ -6,7 +6,6 @@ import (
 	"math/bits"
 	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,7 +19,6 @@ const bindPatience = time.Second
 type socket struct {
 	fd   int
 	file *os.File // owns fd, and has it in the runtime's poller
-	conn syscall.RawConn
 	umem []byte
 
 	fill       *ring[uint64]
@@ -82,9 +80,6 @@ func openSocket(c socketConfig) (_ *socket, err error) {
 		return nil, err
 	}
 	if err := s.bind(c); err != nil {
-		return nil, err
-	}
-	if s.conn, err = s.file.SyscallConn(); err != nil {
 		return nil, err
 	}
 	return s, nil

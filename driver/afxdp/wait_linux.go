@@ -21,18 +21,8 @@ const retryKick = time.Millisecond
 // a poller.
 const checkGone = time.Second
 
-// aLongTimeAgo is a deadline that has passed.
-var aLongTimeAgo = time.Unix(1, 0)
-
-// Wait implements driver.Queue. Unless BlockThread was asked for, the goroutine
-// parks in the runtime's network poller, as one that reads a socket of package
-// net does: no thread is blocked, and other goroutines run on its processor
-// meanwhile.
-//
-// No wake-up is lost. A frame: the poller is edge-triggered and latches, and ready
-// looks at the ring after it has been armed. A Wake: it sets woken and then moves
-// the deadline into the past; Wait moves the deadline into the future and then
-// looks at woken. Whichever comes last is seen.
+// Wait implements driver.Queue. It may park the goroutine or block its thread: see
+// BlockThread.
 func (q *queue) Wait(d time.Duration) error {
 	defer q.leave()
 	if err := q.enter(); err != nil {
@@ -56,23 +46,21 @@ func (q *queue) Wait(d time.Duration) error {
 		return q.gone
 	}
 	if q.received() || d == 0 {
-		q.woken.Swap(false) // not Store: what the waker wrote before is seen after
+		q.waiter.Heard()
 		return nil
 	}
 	if d < 0 || d > checkGone {
 		d = checkGone // Wait may return early
 	}
-	var err error
-	if q.bell != nil {
-		err = q.blockThread(d)
-	} else {
-		err = q.park(d)
+	if !q.waiter.Woken() {
+		q.stats.Waits++
+		q.publish()
 	}
-	woken := q.woken.Swap(false)
+	woken, err := q.waiter.Wait(d)
 	switch {
 	case q.closing.Load():
 		return net.ErrClosed
-	case err != nil && !errors.Is(err, os.ErrDeadlineExceeded):
+	case err != nil:
 		return q.waitError(err)
 	case !woken && !q.received():
 		return q.goneError()
@@ -80,27 +68,12 @@ func (q *queue) Wait(d time.Duration) error {
 	return nil
 }
 
-// park waits in the runtime's poller.
-func (q *queue) park(d time.Duration) error {
-	if err := q.sock.file.SetReadDeadline(time.Now().Add(d)); err != nil {
-		return err
+// BlockThread implements driver.ThreadWaiter.
+func (q *queue) BlockThread(on bool) {
+	defer q.leave()
+	if q.enter() == nil {
+		q.waiter.BlockThread(on)
 	}
-	if q.woken.Load() {
-		return nil
-	}
-	q.stats.Waits++
-	q.publish()
-	q.polled = false
-	return q.sock.conn.Read(q.ready)
-}
-
-// isReady is called by the poller when it has been armed, and again when it woke.
-func (q *queue) isReady(uintptr) bool {
-	if q.polled || q.received() {
-		return true
-	}
-	q.polled = true
-	return false
 }
 
 // received reports whether the RX ring holds a frame.
@@ -136,21 +109,7 @@ func (q *queue) waitError(err error) error {
 }
 
 // Wake implements driver.Queue.
-func (q *queue) Wake() {
-	if q.woken.Swap(true) {
-		return // the first Wake since the last Wait does it
-	}
-	q.interrupt()
-}
-
-// interrupt ends a present or the next wait of either kind. It does nothing to a
-// closed queue, where nobody waits.
-func (q *queue) interrupt() {
-	_ = q.sock.file.SetReadDeadline(aLongTimeAgo)
-	if b := q.alarm.Load(); b != nil {
-		b.ring()
-	}
-}
+func (q *queue) Wake() { q.waiter.Wake() }
 
 // publish makes the owner's counters readable by others.
 func (q *queue) publish() {
@@ -190,8 +149,7 @@ func (q *queue) Close() error {
 
 func (q *queue) close() error {
 	q.closing.Store(true)
-	q.woken.Store(true)
-	q.interrupt()
+	q.waiter.Interrupt()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.pub.Lock()
@@ -199,9 +157,7 @@ func (q *queue) close() error {
 	q.pub.Stats = q.stats
 	q.pub.kernel = q.readKernelCounts()
 	q.pub.closed = true
-	if q.bell != nil {
-		q.bell.close()
-	}
+	q.waiter.Close()
 	if err := q.sock.close(); err != nil {
 		return fmt.Errorf("close queue: %w", err)
 	}
