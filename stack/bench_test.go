@@ -179,8 +179,9 @@ func rr(b *testing.B, mode stack.TCPMode, conns, n int) (server, wall time.Durat
 }
 
 // BenchmarkRR is TCP request and response, 64 bytes, between two stacks over
-// memory. server-ns/req is the CPU time of everything but the client's loop: the
-// cost of netstack run to completion beside netstack on its own goroutines.
+// memory. server-ns/req is the CPU time of everything but the client's loop,
+// goroutines changing threads among it: BenchmarkRequestCost in test/e2e has what a
+// request costs a server over AF_XDP.
 func BenchmarkRR(b *testing.B) {
 	for _, conns := range []int{1, 64, 512} {
 		for _, mode := range []stack.TCPMode{stack.TCPInline, stack.TCPStock} {
@@ -191,28 +192,4 @@ func BenchmarkRR(b *testing.B) {
 			})
 		}
 	}
-}
-
-// BenchmarkRRInlineToStock runs both modes in turn, and reports the ratio of what
-// they cost: the median of the pairs.
-func BenchmarkRRInlineToStock(b *testing.B) {
-	const conns, pairs = 64, 5
-	var ratios []float64
-	n := max(b.N, 20_000)
-	for range pairs {
-		inline, _ := rr(b, stack.TCPInline, conns, n)
-		stock, _ := rr(b, stack.TCPStock, conns, n)
-		ratios = append(ratios, float64(inline)/float64(stock))
-	}
-	b.ReportMetric(median(ratios), "inline/stock-cpu")
-	b.ReportMetric(0, "ns/op")
-}
-
-func median(v []float64) float64 {
-	for i := range v {
-		for j := i; j > 0 && v[j] < v[j-1]; j-- {
-			v[j], v[j-1] = v[j-1], v[j]
-		}
-	}
-	return v[len(v)/2]
 }

@@ -12,5 +12,5 @@ echo "$list" | awk '
 	/^ok/   { for (i = 1; i <= n; i++) print $2, targets[i]; n = 0 }
 ' | while read -r pkg target; do
 	echo "fuzz $pkg $target for $time"
-	go test -run='^$' -fuzz="^$target\$" -fuzztime="$time" -parallel=2 "$pkg" </dev/null
+	go test -run='^$' -fuzz="^$target\$" -fuzztime="$time" -fuzzminimizetime=1s -parallel=2 "$pkg" </dev/null
 done
