@@ -29,6 +29,8 @@
 //   - Bind flags are a package variable, which is set for the time of the call and
 //     put back. Errors hide their errno; it is found again, for errors.Is.
 //   - Sockets are not close-on-exec; here they are.
+//   - Poll can't be interrupted. Wait has a duplicate of the descriptor in the
+//     runtime's poller, or in a poll(2) of its own: see driver.ThreadWaiter.
 //   - Program.Attach removes whatever XDP program is on the interface. It is not
 //     used: program and link are those of driver/internal/xdpprog.
 //

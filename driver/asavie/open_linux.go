@@ -98,11 +98,11 @@ func openMode(c Config, link *preflight.Link, size int, mode Mode) (_ *Device, e
 		if err != nil {
 			return nil, preflight.BindError(err, link, i, mode == ZeroCopy)
 		}
-		w, err := newWaker()
+		q, err := newQueue(s, link.MTU)
 		if err != nil {
 			return nil, errors.Join(err, s.close(false))
 		}
-		d.queues = append(d.queues, newQueue(s, w, link.MTU))
+		d.queues = append(d.queues, q)
 		z, err := zeroCopy(s.fd)
 		if err != nil {
 			return nil, fmt.Errorf("ask queue %d for its mode: %w", i, err)

@@ -12,6 +12,7 @@ import (
 
 	"shardnet/driver"
 	"shardnet/driver/internal/preflight"
+	"shardnet/driver/internal/xskwait"
 )
 
 // frameState is where a frame is. The library keeps a note of its own, from
@@ -29,9 +30,9 @@ const (
 
 // queue is one AF_XDP socket of the library.
 type queue struct {
-	sock  *socket
-	mtu   int
-	waker *waker
+	sock   *socket
+	mtu    int
+	waiter *xskwait.Waiter
 
 	// mu is held by the owner while it is in a method, so that Close can tell
 	// when it is out. Nobody else takes it.
@@ -60,11 +61,10 @@ type queue struct {
 // kernelCounts are what the kernel counts for a socket.
 type kernelCounts struct{ rxDropped, rxErrors uint64 }
 
-func newQueue(s *socket, w *waker, mtu int) *queue {
+func newQueue(s *socket, mtu int) (*queue, error) {
 	q := &queue{
 		sock:     s,
 		mtu:      mtu,
-		waker:    w,
 		state:    make([]frameState, s.frames),
 		freeList: make([]uint32, 0, s.frames),
 		txQueue:  make([]xdp.Desc, 0, s.txRing),
@@ -74,9 +74,13 @@ func newQueue(s *socket, w *waker, mtu int) *queue {
 		q.freeList = append(q.freeList, uint32(i))
 	}
 	q.stats.Frames = s.frames
+	var err error
+	if q.waiter, err = xskwait.New(s.file, q.received); err != nil {
+		return nil, err
+	}
 	q.refill()
 	q.publish()
-	return q
+	return q, nil
 }
 
 // enter begins a method of the owner's.

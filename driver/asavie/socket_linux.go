@@ -5,6 +5,7 @@ package asavie
 import (
 	"errors"
 	"fmt"
+	"os"
 	"runtime"
 	"strconv"
 	"strings"
@@ -28,7 +29,8 @@ const kickBatch = 32
 type socket struct {
 	xsk    *xdp.Socket
 	fd     int
-	inode  uint64 // of fd, to find what the library mapped
+	file   *os.File // a duplicate of fd in the runtime's poller, to wait on
+	inode  uint64   // of fd, to find what the library mapped
 	rings  ringMaps
 	umem   []byte
 	size   int // bytes a frame
@@ -78,12 +80,16 @@ func tryOpenSocket(ifindex, queue int, flags uint16, opts xdp.SocketOptions, rin
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(xsk.FD(), &st); err != nil {
-		xsk.Close()
-		return nil, fmt.Errorf("stat socket: %w", err)
+		return nil, errors.Join(fmt.Errorf("stat socket: %w", err), xsk.Close(), rings.unmapOrphans(before))
+	}
+	file, err := pollable(xsk.FD())
+	if err != nil {
+		return nil, errors.Join(err, xsk.Close(), rings.unmapOrphans(before))
 	}
 	return &socket{
 		xsk:    xsk,
 		fd:     xsk.FD(),
+		file:   file,
 		inode:  st.Ino,
 		rings:  rings,
 		umem:   xsk.GetFrame(xdp.Desc{Addr: 0, Len: uint32(opts.NumFrames * opts.FrameSize)}),
@@ -91,6 +97,20 @@ func tryOpenSocket(ifindex, queue int, flags uint16, opts xdp.SocketOptions, rin
 		frames: opts.NumFrames,
 		txRing: opts.TxRingNumDescs,
 	}, nil
+}
+
+// pollable returns a second descriptor of the library's socket, which the
+// runtime's poller may have for its own. The library sends with MSG_DONTWAIT, and
+// does not mind that the socket becomes nonblocking.
+func pollable(fd int) (*os.File, error) {
+	dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("duplicate socket: %w", err)
+	}
+	if err := unix.SetNonblock(dup, true); err != nil {
+		return nil, errors.Join(fmt.Errorf("make socket nonblocking: %w", err), unix.Close(dup))
+	}
+	return os.NewFile(uintptr(dup), "xsk"), nil
 }
 
 // withErrno makes errors.Is work on an error the library made from an errno with
@@ -172,5 +192,5 @@ func (s *socket) close(keepMemory bool) error {
 	}
 	// Only with the rings unmapped is the kernel's socket gone and the queue
 	// free for the next one to bind.
-	return errors.Join(err, s.rings.unmapSocket(s.inode))
+	return errors.Join(err, s.file.Close(), s.rings.unmapSocket(s.inode))
 }

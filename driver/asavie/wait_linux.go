@@ -6,8 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -17,7 +15,7 @@ import (
 
 // checkLink is how often a sleeping Wait looks whether its interface still
 // exists: xsk_poll reports no error, so the kernel's notice ends no poll.
-const checkLink = 500 * time.Millisecond
+const checkLink = time.Second
 
 // retryKick is how soon Wait tries again to send what a busy device did not
 // take: poll does not tell when it would.
@@ -45,34 +43,37 @@ func (q *queue) Wait(d time.Duration) error {
 	if q.gone != nil {
 		return q.gone
 	}
-	if q.sock.xsk.NumReceived() > 0 {
+	if q.received() || d == 0 {
+		q.waiter.Heard()
 		return nil
 	}
-	q.stats.Waits++
-	q.publish()
-	for {
-		slice := checkLink
-		if d >= 0 && d < slice {
-			slice = d
-		}
-		ready, err := q.waker.wait(q.sock.fd, slice)
-		if q.closing.Load() {
-			return net.ErrClosed
-		}
-		if err != nil {
-			return fmt.Errorf("wait for frames: %w", err)
-		}
-		if ready {
-			return nil
-		}
-		if err := q.checkGone(); err != nil {
-			return err
-		}
-		if d >= 0 {
-			if d -= slice; d == 0 {
-				return nil
-			}
-		}
+	if d < 0 || d > checkLink {
+		d = checkLink // Wait may return early
+	}
+	if !q.waiter.Woken() {
+		q.stats.Waits++
+		q.publish()
+	}
+	woken, err := q.waiter.Wait(d)
+	switch {
+	case q.closing.Load():
+		return net.ErrClosed
+	case err != nil:
+		return fmt.Errorf("wait for frames: %w", err)
+	case !woken && !q.received():
+		return q.checkGone()
+	}
+	return nil
+}
+
+// received reports whether the RX ring holds a frame.
+func (q *queue) received() bool { return q.sock.xsk.NumReceived() > 0 }
+
+// BlockThread implements driver.ThreadWaiter.
+func (q *queue) BlockThread(on bool) {
+	defer q.leave()
+	if q.enter() == nil {
+		q.waiter.BlockThread(on)
 	}
 }
 
@@ -92,7 +93,7 @@ func (q *queue) checkGone() error {
 }
 
 // Wake implements driver.Queue.
-func (q *queue) Wake() { q.waker.wake() }
+func (q *queue) Wake() { q.waiter.Wake() }
 
 // publish makes the owner's counters readable by others.
 func (q *queue) publish() {
@@ -139,7 +140,7 @@ func (q *queue) Close() error {
 
 func (q *queue) close() error {
 	q.closing.Store(true)
-	q.waker.wake()
+	q.waiter.Interrupt()
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.pub.Lock()
@@ -147,92 +148,9 @@ func (q *queue) close() error {
 	q.pub.kernel = readKernelCounts(q.sock.fd, q.pub.kernel)
 	q.pub.closed = true
 	q.pub.Unlock()
-	err := errors.Join(q.sock.close(q.stats.Lent > 0), q.waker.close())
-	if err != nil {
+	q.waiter.Close()
+	if err := q.sock.close(q.stats.Lent > 0); err != nil {
 		return fmt.Errorf("close queue: %w", err)
 	}
 	return nil
-}
-
-// waker ends the owner's poll from other goroutines.
-type waker struct {
-	state atomic.Uint32
-
-	mu sync.Mutex // of fd: held for a write, which never blocks, and for close
-	fd int        // eventfd, -1 once closed
-
-	// Arguments of system calls, here because they would escape to the heap.
-	one     [8]byte // 1, as eventfd wants it
-	count   [8]byte
-	fds     [2]unix.PollFd
-	timeout unix.Timespec
-}
-
-// States of a waker.
-const (
-	awake    = iota
-	sleeping // the owner is in poll, or about to be
-	woken    // wake was called since the last wait
-)
-
-func newWaker() (*waker, error) {
-	fd, err := unix.Eventfd(0, unix.EFD_NONBLOCK|unix.EFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("make eventfd: %w", err)
-	}
-	return &waker{fd: fd, one: [8]byte{1}}, nil // little-endian: see the build constraint
-}
-
-// wake makes a present or the next wait return. The system call is made only
-// for a sleeper.
-func (w *waker) wake() {
-	if w.state.Swap(woken) != sleeping {
-		return
-	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.fd >= 0 {
-		// The only failure is a counter at its limit, which wakes too.
-		_, _ = unix.Write(w.fd, w.one[:])
-	}
-}
-
-// wait blocks until fd is readable, wake, or d >= 0, and reports whether it was
-// for another reason than d.
-func (w *waker) wait(fd int, d time.Duration) (ready bool, err error) {
-	// The swaps also order what the waker wrote before its wake before what the
-	// owner reads after its wait.
-	if !w.state.CompareAndSwap(awake, sleeping) {
-		w.state.Swap(awake)
-		return true, nil
-	}
-	w.fds = [2]unix.PollFd{
-		{Fd: int32(fd), Events: unix.POLLIN},
-		{Fd: int32(w.fd), Events: unix.POLLIN},
-	}
-	w.timeout = unix.NsecToTimespec(int64(d))
-	n, err := unix.Ppoll(w.fds[:], &w.timeout, nil)
-	woke := w.state.Swap(awake) == woken
-	if err == unix.EINTR {
-		return true, nil // an early return, which Wait may make
-	}
-	if err != nil {
-		return false, err
-	}
-	if w.fds[1].Revents != 0 {
-		// A wake whose write comes later than this costs one early return.
-		_, _ = unix.Read(w.fd, w.count[:])
-	}
-	return n > 0 || woke, nil
-}
-
-func (w *waker) close() error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.fd < 0 {
-		return nil
-	}
-	err := unix.Close(w.fd)
-	w.fd = -1
-	return err
 }

@@ -247,6 +247,15 @@ func (q *queue) Wait(d time.Duration) error {
 	return err
 }
 
+// BlockThread implements driver.ThreadWaiter, where the inner queue does.
+func (q *queue) BlockThread(on bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if w, ok := q.Queue.(driver.ThreadWaiter); ok && !q.closing.Load() {
+		w.BlockThread(on)
+	}
+}
+
 // earlier shortens a wait of d so that it ends at t.
 func earlier(d time.Duration, t, now int64) time.Duration {
 	if t == never {

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -276,4 +277,55 @@ func TestNoAllocation(t *testing.T) {
 	if n := testing.AllocsPerRun(500, turn); n >= 1 {
 		t.Errorf("%v allocations for 64 captured frames, want none", n)
 	}
+}
+
+// threadWaiter is a device of one queue that notes what BlockThread was told.
+type threadWaiter struct {
+	driver.Device
+	queue *threadQueue
+}
+
+type threadQueue struct {
+	driver.Queue
+	told []bool
+}
+
+func (d *threadWaiter) Queue(int) driver.Queue { return d.queue }
+func (q *threadQueue) BlockThread(on bool)     { q.told = append(q.told, on) }
+
+// TestBlockThread holds that the wrapper does not hide that a queue can wait in
+// two ways, and does not need one that can.
+func TestBlockThread(t *testing.T) {
+	a, b, err := memnic.NewPair(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	inner := &threadWaiter{a, &threadQueue{Queue: a.Queue(0)}}
+	dev, err := Wrap(inner, io.Discard, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dev.Close()
+	w, ok := dev.Queue(0).(driver.ThreadWaiter)
+	if !ok {
+		t.Fatal("the wrapped queue is no ThreadWaiter")
+	}
+	w.BlockThread(true)
+	w.BlockThread(false)
+	if got := inner.queue.told; !slices.Equal(got, []bool{true, false}) {
+		t.Errorf("the inner queue was told %v, want true, false", got)
+	}
+
+	c, d, err := memnic.NewPair(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	plain, err := Wrap(c, io.Discard, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
+	plain.Queue(0).(driver.ThreadWaiter).BlockThread(true)
 }
