@@ -92,6 +92,10 @@ func TestFramesWake(t *testing.T) {
 		for i := range 20_000 {
 			start := time.Now()
 			wiretest.Transmit(t, q, ping)
+			// The answer comes within microseconds: have it come before, after and
+			// in the middle of every step of Wait.
+			for spun := start; time.Since(spun) < time.Duration(i%200)*100*time.Nanosecond; {
+			}
 			for {
 				n, err := q.Receive(fs)
 				if err != nil {

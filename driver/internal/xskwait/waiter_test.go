@@ -101,6 +101,25 @@ func TestWaitReceives(t *testing.T) {
 	})
 }
 
+// TestWaitLooksAfterArming has the poller's edge be spent before Wait, as when a
+// frame comes just before: Wait must see what is there.
+func TestWaitLooksAfterArming(t *testing.T) {
+	bothWays(t, func(t *testing.T, w *Waiter, write int) {
+		if _, err := unix.Write(write, []byte{1}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Wait(10 * time.Second); err != nil { // spends the edge
+			t.Fatal(err)
+		}
+		w.received = func() bool { return true }
+		within(t, "Wait with something received", func() {
+			if woken, err := w.Wait(time.Hour); woken || err != nil {
+				t.Errorf("Wait gives %v, %v", woken, err)
+			}
+		})
+	})
+}
+
 // TestNoWakeIsLost has one side wake the other each time it has come round.
 func TestNoWakeIsLost(t *testing.T) {
 	bothWays(t, func(t *testing.T, w *Waiter, _ int) {
