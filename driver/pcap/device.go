@@ -239,27 +239,43 @@ func (d *Device) idle() bool {
 // drain writes records, the earliest first, until all rings are empty.
 func (d *Device) drain() {
 	for {
-		first := -1
-		var rec record
-		var next uint64
+		q, rec, next := d.earliest()
+		if q < 0 {
+			return
+		}
+		if !d.broken.Load() {
+			d.fail(d.writer.packet(q, rec))
+		}
+		if d.broken.Load() {
+			d.queues[q].discarded.Add(1)
+		} else {
+			d.queues[q].written.Add(1)
+		}
+		d.queues[q].ring.pop(next)
+	}
+}
+
+// earliest returns the ring with the earliest record, that record, and the
+// position behind it, or a negative ring when all are empty.
+//
+// A ring found empty may have got a record since, which is earlier than one then
+// found in another ring. So it is looked at again, until the choice stands: a frame
+// captured before another is in the file before it, whatever their queues.
+func (d *Device) earliest() (first int, rec record, next uint64) {
+	first = -1
+	for {
+		before, empty := first, false
 		for i, q := range d.queues {
-			if r, n, ok := q.ring.peek(); ok && (first < 0 || r.time < rec.time) {
+			r, n, ok := q.ring.peek()
+			if !ok {
+				empty = true
+			} else if first < 0 || r.time < rec.time {
 				first, rec, next = i, r, n
 			}
 		}
-		if first < 0 {
-			return
+		if first == before || !empty {
+			return first, rec, next
 		}
-		q := d.queues[first]
-		if !d.broken.Load() {
-			d.fail(d.writer.packet(first, rec))
-		}
-		if d.broken.Load() {
-			q.discarded.Add(1)
-		} else {
-			q.written.Add(1)
-		}
-		q.ring.pop(next)
 	}
 }
 

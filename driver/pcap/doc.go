@@ -32,7 +32,9 @@
 //
 // Timestamps are read once a batch, when the batch is received or transmitted:
 // frames of one batch carry the same time. Frames of one queue are in the file
-// in the order of the calls, and frames of one call in their order in it. What
+// in the order of the calls, and frames of one call in their order in it; a call
+// that ended before another began, on whatever queue, comes first, unless the
+// clock was set back. What
 // Transmit took is captured as outgoing, also when the device then found it
 // unsendable (Stats.TxErrors); what Transmit left with the caller is not, and
 // neither is an empty frame. Checksums are as the device has them: over veth a
