@@ -34,11 +34,10 @@
 // frames of one batch carry the same time. Frames of one queue are in the file
 // in the order of the calls, and frames of one call in their order in it; a call
 // that ended before another began, on whatever queue, comes first, unless the
-// clock was set back. What
-// Transmit took is captured as outgoing, also when the device then found it
-// unsendable (Stats.TxErrors); what Transmit left with the caller is not, and
-// neither is an empty frame. Checksums are as the device has them: over veth a
-// kernel peer leaves them unfilled.
+// clock was set back. What Transmit took is captured as outgoing, also when the
+// device then found it unsendable (Stats.TxErrors); what Transmit left with the
+// caller is not, and neither is an empty frame. Checksums are as the device has
+// them: over veth a kernel peer leaves them unfilled.
 //
 // Not here: filters, several files, rotation. Pipe the capture into a tool that
 // has them.
