@@ -73,6 +73,7 @@ func TestServerEnds(t *testing.T) {
 			}
 			r, w := io.Pipe()
 			cmd.Stdout = w
+			cmd.WaitDelay = waitDelay
 			if err := cmd.Start(); err != nil {
 				t.Fatal(err)
 			}

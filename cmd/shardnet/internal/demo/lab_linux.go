@@ -32,6 +32,9 @@ func prefixes(list ...string) (ps []netip.Prefix) {
 	return ps
 }
 
+// waitDelay bounds the wait for a server's output after its end.
+const waitDelay = 5 * time.Second
+
 // lab is the place that needs root: two namespaces with a veth pair of two queues
 // between them.
 type lab struct {
@@ -110,12 +113,14 @@ func (l *lab) serve(_ context.Context, app string, args []string, kind string) (
 	// Not StdoutPipe: Wait would close it before all is read.
 	r, w := io.Pipe()
 	cmd.Stdout = w
+	cmd.WaitDelay = waitDelay
 	if err := l.server.Start(cmd); err != nil {
 		return nil, fmt.Errorf("start a server: %w", err)
 	}
 	return newProcess(cmd, complaint, stdin, r, w), nil
 }
 
+// newProcess is the server that cmd, which has been started, runs.
 func newProcess(cmd *exec.Cmd, said *complaint, stdin io.Closer, r io.Reader, w io.Closer) *server {
 	done := make(chan struct{})
 	var result error
@@ -132,11 +137,18 @@ func newProcess(cmd *exec.Cmd, said *complaint, stdin io.Closer, r io.Reader, w 
 		return result
 	}
 	var once sync.Once
+	finish := func() { once.Do(func() { _ = stdin.Close() }) }
 	return &server{
-		events:  listen(r),
-		finish:  func() { once.Do(func() { _ = stdin.Close() }) },
-		wait:    wait,
-		force:   func() { _ = cmd.Process.Kill(); <-done },
+		events: listen(r),
+		finish: finish,
+		wait:   wait,
+		force: func() {
+			// Children of the server, if any, may hold its output open: they see
+			// their input end.
+			finish()
+			_ = cmd.Process.Kill()
+			<-done
+		},
 		timeout: 15 * time.Second,
 	}
 }
