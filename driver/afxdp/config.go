@@ -18,6 +18,7 @@ var (
 	ErrProgramExists = preflight.ErrProgramExists
 	ErrTooManyQueues = preflight.ErrTooManyQueues
 	ErrQueueTaken    = preflight.ErrQueueTaken
+	ErrNoXDP         = preflight.ErrNoXDP
 	ErrNoZeroCopy    = preflight.ErrNoZeroCopy
 	ErrLockedMemory  = preflight.ErrLockedMemory
 	ErrBadAddress    = preflight.ErrBadAddress

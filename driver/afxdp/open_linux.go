@@ -78,7 +78,7 @@ func open(cfg *Config) (*Device, error) {
 
 // notSupported reports whether a lesser mode may do what err says can't be done.
 func notSupported(err error) bool {
-	return errors.Is(err, xdpprog.ErrUnsupported) || errors.Is(err, ErrNoZeroCopy) || errors.Is(err, unix.EOPNOTSUPP)
+	return errors.Is(err, ErrNoXDP) || errors.Is(err, ErrNoZeroCopy) || errors.Is(err, unix.EOPNOTSUPP)
 }
 
 // openMode opens the device in exactly one mode.

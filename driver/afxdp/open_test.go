@@ -3,10 +3,12 @@ package afxdp
 import (
 	"errors"
 	"net/netip"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
 	"shardnet/driver"
@@ -125,7 +127,7 @@ func TestOpenQueueTaken(t *testing.T) {
 func TestRebind(t *testing.T) {
 	a, _ := netlab.Pair(t, netlab.End{}, netlab.End{}, netlab.LinkConfig{Queues: 2})
 	for i := range 100 {
-		dev, err := openIn(a, Config{Addresses: addresses("198.18.0.2"), RxRing: 64, TxRing: 64})
+		dev, err := openIn(a, Config{Addresses: addresses("198.18.0.2"), RxRing: 64, TxRing: 64, Mode: Copy})
 		if err != nil {
 			t.Fatalf("open %d: %v", i, err)
 		}
@@ -294,5 +296,102 @@ func TestDeviceGone(t *testing.T) {
 	}
 	if err := dev.Close(); err != nil {
 		t.Errorf("Close: %v", err)
+	}
+}
+
+// TestOpenNativeRefused opens a veth whose other end has more queues to send, or a
+// larger MTU, than native XDP takes: Auto is the best there is all the same, and
+// says what it is.
+func TestOpenNativeRefused(t *testing.T) {
+	lab := netlab.Test(t)
+	host, err := lab.AddHost("a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(v *netlink.Veth){
+		"queues": func(v *netlink.Veth) { v.PeerNumTxQueues = 2 },
+		"MTU":    func(v *netlink.Veth) { v.PeerMTU = 9000 },
+	} {
+		t.Run(name, func(t *testing.T) {
+			attrs := netlink.NewLinkAttrs()
+			attrs.Name, attrs.NumRxQueues, attrs.NumTxQueues = "va", 1, 1
+			veth := netlink.NewVeth(attrs)
+			veth.PeerName = "vb"
+			change(veth)
+			nl := host.Netlink()
+			if err := nl.LinkAdd(veth); err != nil {
+				t.Fatal(err)
+			}
+			defer nl.LinkDel(veth)
+			if err := nl.LinkSetUp(veth); err != nil {
+				t.Fatal(err)
+			}
+			va := &netlab.Interface{Host: host, Name: "va"}
+			dev, err := openIn(va, Config{Mode: Copy})
+			if !errors.Is(err, ErrNoXDP) || !strings.Contains(err.Error(), name) {
+				if err == nil {
+					dev.Close()
+				}
+				t.Errorf("Open in native mode gives %v, want %v and %q", err, ErrNoXDP, name)
+			}
+			if dev, err = openIn(va, Config{}); err != nil {
+				t.Fatal(err)
+			}
+			if got := dev.Info().Mode; got != "generic copy" {
+				t.Errorf("mode is %q", got)
+			}
+			if err := dev.Close(); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// TestDroppedWithoutClose holds that the memory of a device nobody closed is not
+// the collector's, as the kernel may still write there, and that of a closed one
+// is.
+func TestDroppedWithoutClose(t *testing.T) {
+	a, _ := netlab.Pair(t, netlab.End{}, netlab.End{}, netlab.LinkConfig{})
+	collected := make(chan struct{})
+	var fd int
+	func() {
+		dev, err := openIn(a, Config{RxRing: 64, TxRing: 64})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := dev.queues[0].sock
+		fd = s.fd
+		runtime.AddCleanup(&s.umem[0], func(c chan struct{}) { close(c) }, collected)
+	}()
+	for range 5 {
+		runtime.GC()
+	}
+	select {
+	case <-collected:
+		t.Fatal("the memory of an open device was collected")
+	default:
+	}
+	pinned.Lock()
+	var s *socket
+	for p := range pinned.sockets {
+		if p.fd == fd {
+			s = p
+		}
+	}
+	pinned.Unlock()
+	if err := s.close(); err != nil {
+		t.Fatal(err)
+	}
+	s = nil
+	for end := time.Now().Add(5 * time.Second); ; {
+		runtime.GC()
+		select {
+		case <-collected:
+			return
+		default:
+		}
+		if time.Now().After(end) {
+			t.Fatal("the memory of a closed device is never collected")
+		}
 	}
 }

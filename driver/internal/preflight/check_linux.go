@@ -54,6 +54,9 @@ func Check(r Request) (*Link, error) {
 		return nil, fmt.Errorf("%w: program %d on %s; stop whoever owns it (bpftool net tells), or: ip link set %s xdp off",
 			ErrProgramExists, link.Program, link.Name, link.Name)
 	}
+	if !link.Up {
+		return nil, fmt.Errorf("%w: %s; set it up: ip link set %s up", driver.ErrLinkDown, link.Name, link.Name)
+	}
 	if err := Addresses(r.Addresses); err != nil {
 		return nil, err
 	}
@@ -187,6 +190,8 @@ func ProgramError(err error, link *Link) error {
 		return fmt.Errorf("%w on %s: %w (see: ip link show %s)", ErrProgramExists, link.Name, err, link.Name)
 	case errors.Is(err, xdpprog.ErrPrivilege):
 		return fmt.Errorf("%w: %w", ErrNoPermission, err)
+	case errors.Is(err, xdpprog.ErrUnsupported):
+		return fmt.Errorf("%w on %s: %w", ErrNoXDP, link.Name, err)
 	case errors.Is(err, unix.ENODEV):
 		return fmt.Errorf("%w: %s: %w", ErrNoInterface, link.Name, err)
 	}

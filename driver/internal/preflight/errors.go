@@ -12,6 +12,7 @@ var (
 	ErrProgramExists = errors.New("another XDP program is in place")
 	ErrTooManyQueues = errors.New("more queues than the interface has")
 	ErrQueueTaken    = errors.New("queue is taken")
+	ErrNoXDP         = errors.New("no XDP in that mode")
 	ErrNoZeroCopy    = errors.New("no zero-copy")
 	ErrLockedMemory  = errors.New("too little locked memory allowed")
 	ErrBadAddress    = errors.New("not an address a stack can own")

@@ -77,6 +77,17 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+func TestCheckLinkDown(t *testing.T) {
+	a, _ := netlab.Pair(t, netlab.End{Name: "va"}, netlab.End{}, netlab.LinkConfig{Down: true})
+	err := a.Host.Do(func() error {
+		_, err := Check(Request{Interface: "va"})
+		return err
+	})
+	if !errors.Is(err, driver.ErrLinkDown) || !strings.Contains(err.Error(), "ip link set va up") {
+		t.Errorf("Check gives %v, want %v and what to do", err, driver.ErrLinkDown)
+	}
+}
+
 // onThread runs f on a thread that is thrown away, so that it may give up what
 // it is allowed to do.
 func onThread(t *testing.T, f func()) {
@@ -220,7 +231,7 @@ func TestProgramError(t *testing.T) {
 		{xdpprog.ErrBusy, ErrProgramExists},
 		{xdpprog.ErrPrivilege, ErrNoPermission},
 		{unix.ENODEV, ErrNoInterface},
-		{xdpprog.ErrUnsupported, xdpprog.ErrUnsupported},
+		{xdpprog.ErrUnsupported, ErrNoXDP},
 	} {
 		if err := ProgramError(tt.in, link); !errors.Is(err, tt.is) || !errors.Is(err, tt.in) {
 			t.Errorf("ProgramError(%v) = %v, want %v and the cause", tt.in, err, tt.is)

@@ -141,6 +141,10 @@ func classify(err error) error {
 		return fmt.Errorf("%w: %w", ErrBusy, err)
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
 		return fmt.Errorf("%w: %w", ErrPrivilege, err)
+	case errors.Is(err, unix.ENOSPC):
+		return fmt.Errorf("%w: too few receive queues (a veth needs as many as its other end has to send): %w", ErrUnsupported, err)
+	case errors.Is(err, unix.ERANGE):
+		return fmt.Errorf("%w: too large an MTU (a veth's other end counts): %w", ErrUnsupported, err)
 	case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.EINVAL), errors.Is(err, ebpf.ErrNotSupported):
 		return fmt.Errorf("%w: %w", ErrUnsupported, err)
 	}
