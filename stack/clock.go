@@ -17,15 +17,16 @@ const tickShift = 20
 //
 // While the loop runs, the time is read once a turn and cached: NowMonotonic is
 // otherwise 6-10 % of the CPU. While the loop sleeps nobody refreshes the
-// cache, so callers read the real clock. Timers fire on the loop, never before
-// their time and at most a tick and a turn after it.
+// cache, so callers read the real clock. Timers fire on the loop, at most a turn
+// before their time (as they are counted from the cached time) and a tick and a
+// turn after it.
 //
 // NowMonotonic, Now and AfterFunc may be called from any goroutine; refresh,
 // park and runTimers belong to the loop.
 type shardClock struct {
 	base   time.Time
 	cached atomic.Int64 // nanoseconds since base, or 0 when the loop sleeps
-	reads  atomic.Int64 // of the cached time, since it was cached
+	last   atomic.Int64 // the last reading handed out
 
 	mu      sync.Mutex
 	wheel   *wheel
@@ -58,19 +59,21 @@ func (c *shardClock) nanos() int64 {
 // Now implements tcpip.Clock.
 func (c *shardClock) Now() time.Time { return time.Now() }
 
-// NowMonotonic implements tcpip.Clock. No two readings of the cached time are the
-// same: each is a nanosecond later. Netstack stamps segments with it when they
-// are sent, and its RACK takes segments of one stamp for lost as soon as the
-// first of them is acknowledged (rackControl.detectLoss has RFC 8985's
-// RACK_sent_after the wrong way round for equal times).
+// NowMonotonic implements tcpip.Clock. No two readings are the same, and none is
+// before another: where the cached time was handed out already, the next reading
+// is a nanosecond later. Netstack stamps segments with it when they are sent, and
+// its RACK takes segments of one stamp for lost as soon as the first of them is
+// acknowledged (rackControl.detectLoss has RFC 8985's RACK_sent_after the wrong way
+// round for equal times).
 func (c *shardClock) NowMonotonic() tcpip.MonotonicTime {
-	n := c.cached.Load()
-	if n != 0 {
-		n += c.reads.Add(1)
-	} else {
-		n = c.real()
+	n := c.nanos()
+	for {
+		last := c.last.Load()
+		n = max(n, last+1)
+		if c.last.CompareAndSwap(last, n) {
+			return tcpip.MonotonicTime{}.Add(time.Duration(n))
+		}
 	}
-	return tcpip.MonotonicTime{}.Add(time.Duration(n))
 }
 
 // AfterFunc implements tcpip.Clock. f runs on the shard's loop.
@@ -106,7 +109,6 @@ func (t *wheelTimer) Reset(d time.Duration) { t.clock.arm(t, d) }
 // refresh reads the clock, caches it for this turn, and returns it.
 func (c *shardClock) refresh() int64 {
 	n := c.real()
-	c.reads.Store(0)
 	c.cached.Store(n)
 	return n
 }

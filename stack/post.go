@@ -15,9 +15,10 @@ type Task interface {
 
 // tasks is the list of what is to run in the loop's next turn.
 type tasks struct {
-	mu   sync.Mutex
-	list []Task
-	run  []Task // loop's own; changes places with list
+	mu     sync.Mutex
+	list   []Task
+	closed bool
+	run    []Task // loop's own; changes places with list
 }
 
 // Post has the loop run t, once, after the TCP processing of this turn or the
@@ -25,10 +26,13 @@ type tasks struct {
 // Notify function is.
 //
 // Tasks run in the order they were posted. What is posted by a task runs in the
-// next turn. After Close has ended tasks are dropped.
+// next turn. Once the loop has ended tasks are dropped. A task must not call
+// Stack.Close, which waits for the loop.
 func (sh *Shard) Post(t Task) {
 	sh.tasks.mu.Lock()
-	sh.tasks.list = append(sh.tasks.list, t)
+	if !sh.tasks.closed {
+		sh.tasks.list = append(sh.tasks.list, t)
+	}
 	sh.tasks.mu.Unlock()
 	sh.kick()
 }
@@ -62,6 +66,13 @@ func (sh *Shard) runTasks() int {
 		t.RunOnShard()
 	}
 	return len(ts.run)
+}
+
+// close drops the tasks that wait, and those to come.
+func (ts *tasks) close() {
+	ts.mu.Lock()
+	ts.closed, ts.list = true, nil
+	ts.mu.Unlock()
 }
 
 // pending reports whether a task waits.

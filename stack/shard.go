@@ -23,7 +23,9 @@ const (
 	rxBudget = 64
 	// stuckRetry is how soon the loop tries again when the TX ring was full.
 	stuckRetry = time.Millisecond
-	nicID      = tcpip.NICID(1)
+	// linkRetry is how often it looks whether a link that was down is up again.
+	linkRetry = 100 * time.Millisecond
+	nicID     = tcpip.NICID(1)
 )
 
 // Shard is one queue, one netstack, and the goroutine that runs both.
@@ -58,8 +60,9 @@ type Shard struct {
 	stopping atomic.Bool
 	_        [64]byte
 
-	linkDown bool
-	done     chan struct{} // closed when the loop has ended
+	linkDown  bool
+	retryLink int64         // when to flush again while the link is down, by clock
+	done      chan struct{} // closed when the loop has ended
 }
 
 // Index is the shard's number, and that of its queue.
@@ -111,6 +114,13 @@ func (sh *Shard) run() {
 			}
 		}
 		n, err = sh.tx.flush()
+		if sh.linkDown && err == nil && n == 0 && now >= sh.retryLink {
+			// Frames may lie in the TX ring that only a flush makes leave.
+			sh.retryLink = now + int64(linkRetry)
+			if err = sh.q.Flush(); err == nil {
+				sh.noteLink(1, nil)
+			}
+		}
 		sh.noteLink(n, err)
 		work += n
 		c := &sh.counters.local
@@ -130,6 +140,7 @@ func (sh *Shard) run() {
 		}
 	}
 	sh.counters.publish()
+	sh.tasks.close()
 }
 
 // sleep parks the loop in the queue until a frame arrives, a timer is due, or
@@ -138,11 +149,15 @@ func (sh *Shard) run() {
 // No wake-up is lost: sleeping is set before the last look at what others may
 // have left, and others leave their work before they look at sleeping.
 func (sh *Shard) sleep() {
+	sh.counters.publish()
 	sh.sleeping.Store(1)
 	d := sh.clock.park()
 	if !sh.workLeft() {
-		if sh.tx.stuck() && (d < 0 || d > stuckRetry) {
-			d = stuckRetry
+		if sh.linkDown {
+			d = atMost(d, linkRetry)
+		}
+		if sh.tx.stuck() || sh.tcp != nil && sh.tcp.LeftToUser() {
+			d = atMost(d, stuckRetry)
 		}
 		sh.counters.local[sleeps]++
 		sh.counters.publish()
@@ -152,6 +167,14 @@ func (sh *Shard) sleep() {
 		}
 	}
 	sh.sleeping.Store(0)
+}
+
+// atMost bounds d, of which less than zero is for ever.
+func atMost(d, limit time.Duration) time.Duration {
+	if d < 0 || d > limit {
+		return limit
+	}
+	return d
 }
 
 // workLeft reports whether other goroutines left something for the loop.
@@ -305,9 +328,6 @@ func (sh *Shard) takeInbox() int {
 				break
 			}
 			etherType := uint16(s.frame[12])<<8 | uint16(s.frame[13])
-			if etherType == etherTypeIPv4 || etherType == etherTypeIPv6 {
-				sh.noteSYN(s.frame)
-			}
 			sh.deliver(s.frame, etherType, s.verified)
 			in.pop()
 			n++
@@ -315,14 +335,6 @@ func (sh *Shard) takeInbox() int {
 	}
 	sh.counters.local[handedIn] += uint64(n)
 	return n
-}
-
-// noteSYN keeps the SYN filter complete for flows that are handed over.
-func (sh *Shard) noteSYN(frame []byte) {
-	var p packet
-	if p.parse(frame) && p.proto == protoTCP && p.l4 != nil && p.tcpFlags&tcpFlagSYN != 0 {
-		sh.syn.add(&p)
-	}
 }
 
 // deliver copies frame into a netstack packet and runs it through netstack's
@@ -357,41 +369,57 @@ func (sh *Shard) deliver(frame []byte, etherType uint16, verified bool) {
 var broadcastMAC = [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
 // flowShard finds the shard of a TCP segment that came in here, given what the
-// rule says. A SYN starts its connection where the rule says, and is remembered
-// if that is here. For any other segment:
+// rule says. Where the NIC keeps a flow on its queue, and the rule says that the
+// segment belongs here, that stands if the port alone says so, for a SYN, and for a
+// segment whose SYN was seen here. Everything else is looked up: where the rule
+// says, here, and on the other shards, so that connections go on
 //
-//   - the port says whose it is: so be it, unless its SYN came in here and its
-//     connection lives here, accepted by a listener that has closed since;
-//   - the shard of arrival owns it, but does not remember its SYN: it is looked
-//     up, here and then on the other shards. Found nowhere, it is refused here.
+//   - whose packets moved to another queue (and a SYN sent again, or for a
+//     connection in TIME_WAIT, does not start a second one beside the first);
+//   - whose listener, or whose claim to a port, is gone before they are.
+//
+// A segment of no connection goes where the rule says.
 func (sh *Shard) flowShard(p *packet, owner int) int {
-	if p.tcpFlags&(tcpFlagSYN|tcpFlagACK) == tcpFlagSYN {
-		if owner == sh.index {
+	byPort := sh.st.steering.ownedByPort(p)
+	syn := p.tcpFlags&(tcpFlagSYN|tcpFlagACK) == tcpFlagSYN
+	if owner == sh.index && sh.st.home != nil {
+		switch {
+		case byPort:
+			return owner
+		case syn:
 			sh.syn.add(p)
+			return owner
+		case sh.syn.has(p):
+			return owner
 		}
+	}
+	found := sh.findFlow(p, owner)
+	if found < 0 {
 		return owner
 	}
-	seen := sh.syn.has(p)
-	if sh.st.steering.ownedByPort(p) {
-		if owner != sh.index && seen && sh.hasFlow(p) {
-			return sh.index
-		}
-		return owner
-	}
-	if seen {
-		return sh.index
-	}
-	if sh.hasFlow(p) {
+	if found == sh.index {
 		sh.syn.add(p)
+	} else if !byPort {
+		sh.counters.local[rxWrongShard]++
+	}
+	return found
+}
+
+// findFlow returns the shard on which p's connection lives, or -1. It looks on
+// shard first first, then here.
+func (sh *Shard) findFlow(p *packet, first int) int {
+	if sh.st.shards[first].hasFlow(p) {
+		return first
+	}
+	if first != sh.index && sh.hasFlow(p) {
 		return sh.index
 	}
 	for i, other := range sh.st.shards {
-		if i != sh.index && other.hasFlow(p) {
-			sh.counters.local[rxWrongShard]++
+		if i != sh.index && i != first && other.hasFlow(p) {
 			return i
 		}
 	}
-	return sh.index
+	return -1
 }
 
 // hasFlow reports whether p's connection, not merely a listener for it, lives on

@@ -166,6 +166,7 @@ type Stack struct {
 	home     func(src, dst netip.AddrPort) int // queue of a TCP or UDP packet by RSS; nil if not known
 
 	closing   chan struct{} // closed when Close begins
+	dialing   sync.RWMutex  // read-locked while a dial begins; Close waits for it
 	closeOnce sync.Once
 	closed    chan struct{} // closed when Close has ended
 
@@ -351,6 +352,9 @@ func (st *Stack) Close() error {
 	st.socks = nil
 	failed := st.err
 	st.mu.Unlock()
+	st.dialing.Lock() // no dial that began before is left
+	//lint:ignore SA2001 later ones see closing
+	st.dialing.Unlock()
 	for s := range socks {
 		s.Close()
 	}

@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"shardnet/driver"
 	"shardnet/driver/drivertest"
 	"shardnet/driver/memnic"
@@ -815,5 +817,105 @@ func TestConfigErrors(t *testing.T) {
 				t.Errorf("device is left open: %v", err)
 			}
 		})
+	}
+}
+
+// A flow dialed from a port of another shard's part of the range sends what was
+// written before Close, and finishes, though its claim to the port is gone.
+func TestCloseOfAPinnedPortSendsWhatWasWritten(t *testing.T) {
+	server, client := pair(t, 1, 2)
+	l, err := server.Shard(0).ListenTCP(netip.AddrPortFrom(serverAddr4, 9), stack.SocketOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	sig := newSignal()
+	l.Notify(sig.notify)
+	const size = 1 << 20
+	for port := uint16(50000); port < 50005; port++ { // shard 1's part; dialed from shard 0
+		f, err := client.Shard(0).DialTCP(netip.AddrPortFrom(clientAddr4, port), netip.AddrPortFrom(serverAddr4, 9), stack.SocketOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := newConn(f)
+		go func() {
+			c.Write(make([]byte, size))
+			c.Close()
+		}()
+		sf, err := l.Accept()
+		for err == stack.ErrWouldBlock {
+			if err := sig.wait(); err != nil {
+				t.Fatal(err)
+			}
+			sf, err = l.Accept()
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		sc := newConn(sf)
+		if n, err := io.Copy(io.Discard, sc); n != size || err != nil {
+			t.Errorf("from port %d: read %d of %d bytes, %v", port, n, size, err)
+		}
+		sc.Close()
+	}
+}
+
+// A task that serves a socket is told that it closed, as a Notify function is.
+func TestServeTellsOfClose(t *testing.T) {
+	server, _ := pair(t, 1, 1)
+	sh := server.Shard(0)
+	for port := uint16(100); port < 120; port++ {
+		l, err := sh.ListenTCP(netip.AddrPortFrom(serverAddr4, port), stack.SocketOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ran := make(chan struct{}, 100)
+		if err := sh.Serve(l, taskFunc(func() { ran <- struct{}{} })); err != nil {
+			t.Fatal(err)
+		}
+		<-ran
+		l.Close()
+		select {
+		case <-ran:
+		case <-time.After(testTimeout):
+			t.Fatal("the task was not told")
+		}
+	}
+}
+
+// A link that goes down until a queue has no empty frame left comes up again, and
+// traffic with it; meanwhile the loop sleeps.
+func TestLinkDownUntilFramesRunOut(t *testing.T) {
+	a, b, err := memnic.NewPair(&memnic.Config{B: memnic.End{RxRing: 256, TxRing: 1024, Frames: 556}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server, client := startStack(t, a, serverConfig()), startStack(t, b, clientConfig())
+	startEcho(t, server, 7)
+	c, err := dial(client.Shard(0), netip.AddrPortFrom(serverAddr4, 7))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	f, err := client.Shard(0).DialUDP(netip.AddrPort{}, netip.AddrPortFrom(serverAddr4, 9), stack.SocketOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	b.SetLinkUp(false)
+	for range 2000 {
+		f.WriteTo(make([]byte, 100), netip.AddrPort{})
+	}
+	before := cpuTime(unix.RUSAGE_SELF)
+	time.Sleep(200 * time.Millisecond)
+	if used := cpuTime(unix.RUSAGE_SELF) - before; used > 100*time.Millisecond {
+		t.Errorf("%v of CPU in 200 ms with the link down", used)
+	}
+	b.SetLinkUp(true)
+	if err := askEcho(c, []byte("up again?")); err != nil {
+		t.Errorf("after the link came up: %v; %+v", err, client.Stats())
+	}
+	if n := client.Stats().LinkDowns; n != 1 {
+		t.Errorf("link found down %d times", n)
 	}
 }

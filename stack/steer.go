@@ -40,13 +40,13 @@ const (
 // steering is shared by the shards of one Stack: read per packet by all, written
 // when sockets come and go.
 type steering struct {
-	shards    int
-	lo, hi    int    // ephemeral range, inclusive
-	share     int    // ports of each shard
-	fragSeed  uint64 // keyed, so that fragments can't be aimed at a shard
-	tcp, udp  [65536]atomic.Uint32
-	mu        sync.Mutex
-	listening map[portKey]int // sockets listening on a port, all shards together
+	shards   int
+	lo, hi   int    // ephemeral range, inclusive
+	share    int    // ports of each shard
+	fragSeed uint64 // keyed, so that fragments can't be aimed at a shard
+	tcp, udp [65536]atomic.Uint32
+	mu       sync.Mutex
+	uses     map[portKey]*portUse
 }
 
 type portKey struct {
@@ -61,8 +61,8 @@ func newSteering(shards int, lo, hi uint16) (*steering, error) {
 	}
 	return &steering{
 		shards: shards, lo: int(lo), hi: int(hi), share: share,
-		fragSeed:  rand.Uint64() | 1,
-		listening: make(map[portKey]int),
+		fragSeed: rand.Uint64() | 1,
+		uses:     make(map[portKey]*portUse),
 	}, nil
 }
 
@@ -154,48 +154,70 @@ func (s *steering) ownedByPort(p *packet) bool {
 	return e >= portPinned || e == portFree && port >= s.lo && port <= s.hi
 }
 
-// listen notes one more socket listening on port.
-func (s *steering) listen(proto uint8, port uint16) {
+// portUse is what the port table's entry is derived from.
+type portUse struct {
+	listeners int         // sockets listening, all shards together
+	pins      map[int]int // connections by shard
+}
+
+// change applies f to a port's uses and derives its entry again. Listening
+// outweighs pins, whose connections Shard.flowShard then finds.
+func (s *steering) change(proto uint8, port uint16, f func(u *portUse)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.listening[portKey{proto, port}]++
-	s.table(proto)[port].Store(portListening)
+	k := portKey{proto, port}
+	u := s.uses[k]
+	if u == nil {
+		u = &portUse{pins: make(map[int]int)}
+		s.uses[k] = u
+	}
+	f(u)
+	entry := uint32(portFree)
+	for shard := range u.pins {
+		entry = uint32(portPinned + shard)
+	}
+	if u.listeners > 0 {
+		entry = portListening
+	} else if len(u.pins) == 0 {
+		delete(s.uses, k)
+	}
+	s.table(proto)[port].Store(entry)
+}
+
+// listen notes one more socket listening on port.
+func (s *steering) listen(proto uint8, port uint16) {
+	s.change(proto, port, func(u *portUse) { u.listeners++ })
 }
 
 // unlisten undoes one listen.
 func (s *steering) unlisten(proto uint8, port uint16) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	k := portKey{proto, port}
-	if s.listening[k]--; s.listening[k] <= 0 {
-		delete(s.listening, k)
-		s.table(proto)[port].Store(portFree)
-	}
+	s.change(proto, port, func(u *portUse) { u.listeners-- })
 }
 
 // pin gives port to shard, for a connection whose local port the application
-// chose. It returns false when the port is another shard's or is listened on;
-// packets then find their connection by flowShard, or not at all (UDP).
+// chose. It returns false when the port is the shard's without that.
 func (s *steering) pin(proto uint8, port uint16, shard int) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if lo, hi := s.portRange(shard); port >= lo && port <= hi {
-		return true // it is home already
+		return false
 	}
-	return s.table(proto)[port].CompareAndSwap(portFree, uint32(portPinned+shard))
+	s.change(proto, port, func(u *portUse) { u.pins[shard]++ })
+	return true
 }
 
-// unpin undoes pin.
+// unpin undoes one pin.
 func (s *steering) unpin(proto uint8, port uint16, shard int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.table(proto)[port].CompareAndSwap(uint32(portPinned+shard), portFree)
+	s.change(proto, port, func(u *portUse) {
+		if u.pins[shard]--; u.pins[shard] <= 0 {
+			delete(u.pins, shard)
+		}
+	})
 }
 
-// synFilter remembers, per shard, the flows whose SYN came in here. It is a
+// synFilter remembers, per shard, the flows whose SYN came in here, where the NIC
+// keeps a flow on its queue. It is a
 // direct-mapped table of tags: a hit says that the flow very likely lives here,
 // a miss that it must be looked up. Being exact is not needed: a false miss costs
-// a look-up, a false hit (1 in 65536 of the flows that moved) a reset.
+// a look-up, a false hit (1 in 32768 of the flows that moved) a reset.
 // One goroutine, the shard's loop, uses it.
 type synFilter struct {
 	seed uint64

@@ -134,16 +134,24 @@ func TestListeningIsCounted(t *testing.T) {
 	if s.table(protoTCP)[80].Load() != portFree {
 		t.Error("both listeners closed, and the port is still taken")
 	}
-	if s.pin(protoTCP, 80, 1); !s.pin(protoTCP, 60000, 1) || s.pin(protoTCP, 80, 0) {
-		t.Error("a port is pinned to two shards")
-	}
-	s.unpin(protoTCP, 80, 0) // not the owner: no effect
-	if o := s.owner(&p, 0); o != 1 {
-		t.Errorf("pinned port is owned by %d", o)
+	if s.pin(protoTCP, 60000, 1) || !s.pin(protoTCP, 80, 1) || !s.pin(protoTCP, 80, 1) {
+		t.Error("pin does not tell a port that is the shard's own")
 	}
 	s.unpin(protoTCP, 80, 1)
+	if o := s.owner(&p, 0); o != 1 {
+		t.Errorf("port pinned twice and unpinned once is owned by %d", o)
+	}
+	s.listen(protoTCP, 80)
 	if o := s.owner(&p, 0); o != 0 {
-		t.Errorf("unpinned port is owned by %d", o)
+		t.Errorf("listening does not outweigh the pin: owner is %d", o)
+	}
+	s.unlisten(protoTCP, 80)
+	if o := s.owner(&p, 0); o != 1 {
+		t.Errorf("the pin did not outlive the listener: owner is %d", o)
+	}
+	s.unpin(protoTCP, 80, 1)
+	if o := s.owner(&p, 0); o != 0 || len(s.uses) != 0 {
+		t.Errorf("unpinned port is owned by %d, %d uses are left", o, len(s.uses))
 	}
 }
 

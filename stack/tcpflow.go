@@ -81,7 +81,6 @@ func (n *notifier) serve(t Task) {
 func (n *notifier) stop() {
 	n.wq.EventUnregister(&n.entry)
 	n.fn.Store(nil)
-	n.task.Store(nil)
 }
 
 func eventsOf(m waiter.EventMask) (ev Events) {
@@ -131,6 +130,7 @@ func (sh *Shard) ListenTCP(local netip.AddrPort, opt SocketOptions) (Listener, e
 	}
 	l := &tcpListener{ep: ep, addr: netip.AddrPortFrom(local.Addr(), bound.Port)}
 	l.notifier.init(sh, wq)
+	defer sh.afterCall()
 	if terr := ep.Listen(backlog); terr != nil {
 		l.Close()
 		return nil, goError(terr)
@@ -147,8 +147,8 @@ func (l *tcpListener) Accept() (Flow, error) {
 	if l.closed.Load() {
 		return nil, net.ErrClosed
 	}
+	defer l.sh.afterCall()
 	ep, wq, err := l.ep.Accept(nil)
-	l.sh.afterCall()
 	if err != nil {
 		if l.closed.Load() {
 			return nil, net.ErrClosed
@@ -184,8 +184,8 @@ type tcpFlow struct {
 	in       tcpip.SliceWriter // Read's destination, kept to save an allocation
 	out      bytes.Reader      // Write's source, likewise
 	closed   atomic.Bool
-	pinned   uint16 // local port given to this shard by steering, or 0
-	dialing  bool
+	pinned   uint16                // local port given to this shard by steering, or 0
+	failure  atomic.Pointer[error] // of the attempt to connect
 	readShut atomic.Bool
 }
 
@@ -206,18 +206,20 @@ func newTCPFlow(sh *Shard, ep tcpip.Endpoint, wq *waiter.Queue) *tcpFlow {
 // local address lets the stack choose; a local port of 0 chooses one whose
 // answers come back to this shard.
 func (sh *Shard) DialTCP(local, remote netip.AddrPort, opt SocketOptions) (Flow, error) {
-	if err := sh.checkRemote(remote); err != nil {
+	done, err := sh.beginDial(remote)
+	if err != nil {
 		return nil, err
 	}
+	defer done()
+	defer sh.afterCall()
 	wq := new(waiter.Queue)
 	ep, pinned, err := sh.dialEndpoint(tcp.ProtocolNumber, local, remote, opt, wq)
 	if err != nil {
 		return nil, err
 	}
-	f := &tcpFlow{ep: ep, remote: remote, pinned: pinned, dialing: true}
+	f := &tcpFlow{ep: ep, remote: remote, pinned: pinned}
 	f.notifier.init(sh, wq)
 	terr := ep.Connect(tcpip.FullAddress{NIC: nicID, Addr: fromNetip(remote.Addr()), Port: remote.Port()})
-	sh.afterCall()
 	if _, started := terr.(*tcpip.ErrConnectStarted); terr != nil && !started {
 		f.Close()
 		return nil, goError(terr)
@@ -234,14 +236,16 @@ func (f *tcpFlow) ConnectError() error {
 	case tcp.StateConnecting, tcp.StateSynSent, tcp.StateSynRecv:
 		return ErrWouldBlock
 	case tcp.StateError, tcp.StateClose:
-		if err := f.ep.LastError(); err != nil {
-			return goError(err)
+		if err := goError(f.ep.LastError()); err != nil {
+			f.failure.CompareAndSwap(nil, &err) // netstack tells it once
+		}
+		if err := f.failure.Load(); err != nil {
+			return *err
 		}
 		if f.closed.Load() {
 			return net.ErrClosed
 		}
-		// The error was taken already, or the connection lived and died.
-		return syscall.ECONNABORTED
+		return syscall.ECONNABORTED // the connection lived and died
 	}
 	return nil
 }
@@ -254,10 +258,10 @@ func (f *tcpFlow) Read(p []byte) (int, error) {
 	if f.readShut.Load() {
 		return 0, io.EOF
 	}
+	defer f.sh.afterCall()
 	f.in = p
 	res, err := f.ep.Read(&f.in, tcpip.ReadOptions{})
 	f.in = nil
-	f.sh.afterCall()
 	if err != nil {
 		if f.closed.Load() {
 			return 0, net.ErrClosed
@@ -387,8 +391,15 @@ func (f *tcpFlow) SetLinger(sec int) error {
 	return nil
 }
 
-func (f *tcpFlow) SetReadBuffer(n int) error  { return setReadBuffer(f.ep, n, &f.closed) }
-func (f *tcpFlow) SetWriteBuffer(n int) error { return setWriteBuffer(f.ep, n, &f.closed) }
+func (f *tcpFlow) SetReadBuffer(n int) error {
+	defer f.sh.afterCall()
+	return setReadBuffer(f.ep, n, &f.closed)
+}
+
+func (f *tcpFlow) SetWriteBuffer(n int) error {
+	defer f.sh.afterCall()
+	return setWriteBuffer(f.ep, n, &f.closed)
+}
 
 func setReadBuffer(ep tcpip.Endpoint, n int, closed *atomic.Bool) error {
 	if closed.Load() {
@@ -412,24 +423,9 @@ func (sh *Shard) newEndpoint(proto tcpip.TransportProtocolNumber, local netip.Ad
 	if addr.IsValid() && !addr.IsUnspecified() && !sh.st.owns(addr) {
 		return nil, syscall.EADDRNOTAVAIL
 	}
-	netProto := tcpip.NetworkProtocolNumber(header.IPv6ProtocolNumber)
-	if addr.Is4() {
-		netProto = header.IPv4ProtocolNumber
-	}
-	ep, terr := sh.ns.NewEndpoint(proto, netProto, wq)
-	if terr != nil {
-		return nil, goError(terr)
-	}
-	so := ep.SocketOptions()
-	so.SetReusePort(opt.ReusePort)
-	if netProto == header.IPv6ProtocolNumber {
-		so.SetV6Only(opt.V6Only)
-	}
-	if opt.ReadBuffer > 0 {
-		so.SetReceiveBufferSize(int64(opt.ReadBuffer), true)
-	}
-	if opt.WriteBuffer > 0 {
-		so.SetSendBufferSize(int64(opt.WriteBuffer), true)
+	ep, err := sh.unboundEndpoint(proto, addr.Is4(), opt, wq)
+	if err != nil {
+		return nil, err
 	}
 	full := tcpip.FullAddress{Port: local.Port()}
 	if addr.IsValid() && !addr.IsUnspecified() {
@@ -438,6 +434,30 @@ func (sh *Shard) newEndpoint(proto tcpip.TransportProtocolNumber, local netip.Ad
 	if terr := ep.Bind(full); terr != nil {
 		ep.Close()
 		return nil, goError(terr)
+	}
+	return ep, nil
+}
+
+// unboundEndpoint creates a socket of protocol proto with opt, over IPv4 or IPv6.
+func (sh *Shard) unboundEndpoint(proto tcpip.TransportProtocolNumber, v4 bool, opt SocketOptions, wq *waiter.Queue) (tcpip.Endpoint, error) {
+	netProto := tcpip.NetworkProtocolNumber(header.IPv6ProtocolNumber)
+	if v4 {
+		netProto = header.IPv4ProtocolNumber
+	}
+	ep, terr := sh.ns.NewEndpoint(proto, netProto, wq)
+	if terr != nil {
+		return nil, goError(terr)
+	}
+	so := ep.SocketOptions()
+	so.SetReusePort(opt.ReusePort)
+	if !v4 {
+		so.SetV6Only(opt.V6Only)
+	}
+	if opt.ReadBuffer > 0 {
+		so.SetReceiveBufferSize(int64(opt.ReadBuffer), true)
+	}
+	if opt.WriteBuffer > 0 {
+		so.SetSendBufferSize(int64(opt.WriteBuffer), true)
 	}
 	return ep, nil
 }
@@ -452,27 +472,36 @@ func (st *Stack) owns(addr netip.Addr) bool {
 	return false
 }
 
-// checkRemote refuses what netstack would take for something else.
-func (sh *Shard) checkRemote(remote netip.AddrPort) error {
+// beginDial refuses what netstack would take for something else. done must be
+// called when the attempt has begun: until then Stack.Close waits.
+func (sh *Shard) beginDial(remote netip.AddrPort) (done func(), err error) {
+	if !remote.Addr().IsValid() || remote.Port() == 0 {
+		return nil, syscall.EADDRNOTAVAIL
+	}
+	sh.st.dialing.RLock()
 	select {
 	case <-sh.st.closing:
-		return net.ErrClosed
+		sh.st.dialing.RUnlock()
+		return nil, net.ErrClosed
 	default:
+		return sh.st.dialing.RUnlock, nil
 	}
-	if !remote.Addr().IsValid() || remote.Port() == 0 {
-		return syscall.EADDRNOTAVAIL
-	}
-	return nil
 }
 
-// dialEndpoint creates a socket for a connection to remote, bound to local: to a
-// local port whose answers come to this shard, if none is given. pinned is the
-// port that steering was told of, or 0.
+// dialEndpoint creates a socket for a connection to remote: bound to local, or to
+// a local port whose answers come to this shard, or unbound, for Connect to choose
+// from the shard's ports one that is free towards remote. pinned is the port that
+// steering was told of, or 0.
 func (sh *Shard) dialEndpoint(proto tcpip.TransportProtocolNumber, local, remote netip.AddrPort, opt SocketOptions, wq *waiter.Queue) (ep tcpip.Endpoint, pinned uint16, err error) {
-	if !local.Addr().IsValid() || local.Addr().IsUnspecified() {
+	anyAddr := !local.Addr().IsValid() || local.Addr().IsUnspecified()
+	if anyAddr {
 		src, err := sh.sourceFor(remote.Addr())
 		if err != nil {
 			return nil, 0, err
+		}
+		if local.Port() == 0 && sh.st.home == nil {
+			ep, err = sh.unboundEndpoint(proto, src.Is4(), opt, wq)
+			return ep, 0, err
 		}
 		local = netip.AddrPortFrom(src, local.Port())
 	}

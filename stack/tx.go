@@ -17,6 +17,9 @@ const (
 	// worth of one fast connection. Beyond it packets are dropped and counted,
 	// as by any full queueing discipline; TCP sends them again.
 	txBacklog = 4096
+	// maxSwaps bounds what one turn sends, so that writers on other cores don't
+	// keep the loop from receiving.
+	maxSwaps = 4
 )
 
 // transmitter is the queueing discipline of one shard's NIC: netstack's packets
@@ -47,6 +50,7 @@ type transmitter struct {
 	// The loop's own.
 	acks    *ackFilter     // nil: every ACK is sent
 	saved   uint64         // ACKs not sent
+	starved bool           // packets wait in backlog and the queue had no empty frame
 	pending []driver.Frame // taken from filled, not yet taken by the queue
 	spare   []driver.Frame // filled and pending change places with it
 }
@@ -123,11 +127,9 @@ func (t *transmitter) flush() (int, error) {
 		return 0, nil
 	}
 	sent := 0
-	for {
-		if len(t.pending) == 0 {
-			if !t.swap() {
-				break
-			}
+	for range maxSwaps {
+		if len(t.pending) == 0 && !t.swap() {
+			break
 		}
 		n, err := t.q.Transmit(t.pending)
 		sent += n
@@ -139,9 +141,8 @@ func (t *transmitter) flush() (int, error) {
 			break
 		}
 	}
-	if sent == 0 && len(t.pending) == 0 {
-		return 0, nil
-	}
+	// Also when nothing was sent: the queue may have to be told to go on before
+	// it has a frame, or room, again.
 	return sent, t.q.Flush()
 }
 
@@ -162,6 +163,7 @@ func (t *transmitter) swap() bool {
 		pkt.DecRef()
 	}
 	t.queued.Store(t.waiting > 0)
+	t.starved = t.waiting > 0
 	if t.acks != nil {
 		if n := t.acks.filter(t.filled); n > 0 {
 			t.saved += uint64(n)
@@ -203,8 +205,9 @@ func (t *transmitter) restock() {
 // idle reports whether nothing waits to be sent. Loop only.
 func (t *transmitter) idle() bool { return !t.queued.Load() && len(t.pending) == 0 }
 
-// stuck reports whether frames wait that the queue would not take. Loop only.
-func (t *transmitter) stuck() bool { return len(t.pending) > 0 }
+// stuck reports whether something waits for the queue: frames it would not take,
+// or packets for which it had no frame. Loop only.
+func (t *transmitter) stuck() bool { return len(t.pending) > 0 || t.starved }
 
 // drops is how many packets were lost here.
 func (t *transmitter) drops() uint64 {

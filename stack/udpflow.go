@@ -54,9 +54,11 @@ func (sh *Shard) ListenUDP(local netip.AddrPort, opt SocketOptions) (PacketFlow,
 // DialUDP opens a socket on this shard that exchanges datagrams with remote
 // alone. The zero local address lets the stack choose, as in DialTCP.
 func (sh *Shard) DialUDP(local, remote netip.AddrPort, opt SocketOptions) (PacketFlow, error) {
-	if err := sh.checkRemote(remote); err != nil {
+	done, err := sh.beginDial(remote)
+	if err != nil {
 		return nil, err
 	}
+	defer done()
 	wq := new(waiter.Queue)
 	ep, pinned, err := sh.dialEndpoint(udp.ProtocolNumber, local, remote, opt, wq)
 	if err != nil {

@@ -31,6 +31,7 @@ type Drainer struct {
 	mu         uintptr      // offset of Endpoint.mu
 	closed     atomic.Bool
 	handled    uint64
+	leftToUser bool
 }
 
 // New parks the TCP processors of s, which must have a TCP protocol and no
@@ -95,9 +96,16 @@ func (d *Drainer) Drain() int {
 				drainClosingSegmentQueue(e)
 			}
 			mu.Unlock()
+		default: // netstack panics here; it never gave such an endpoint segments
+			continue
+		}
+		if segmentQueueEmpty(segments) {
+			continue
 		}
 		// A user that holds the endpoint queues it again in UnlockUser.
-		if !segmentQueueEmpty(segments) && !isOwnedByUser(e) {
+		if isOwnedByUser(e) {
+			d.leftToUser = true
+		} else {
 			epQueueEnqueue(d.queue, e)
 		}
 	}
@@ -108,6 +116,15 @@ func (d *Drainer) Drain() int {
 // Pending reports whether an endpoint waits for Drain. It may be called from
 // any goroutine.
 func (d *Drainer) Pending() bool { return !epQueueEmpty(d.queue) }
+
+// LeftToUser reports, once, whether Drain left segments to a user who held their
+// endpoint, and who will queue it again without telling anybody. For Drain's
+// caller: it is not to sleep for long.
+func (d *Drainer) LeftToUser() bool {
+	left := d.leftToUser
+	d.leftToUser = false
+	return left
+}
 
 // Handled is how many endpoints Drain has taken in all; for Drain's caller.
 func (d *Drainer) Handled() uint64 { return d.handled }
