@@ -125,7 +125,7 @@ func TestOpenQueueTaken(t *testing.T) {
 // TestRebind opens and closes the same queues over and over: nothing is left that
 // keeps them.
 func TestRebind(t *testing.T) {
-	a, _ := netlab.Pair(t, netlab.End{}, netlab.End{}, netlab.LinkConfig{Queues: 2})
+	a, _ := netlab.Pair(t, netlab.End{}, netlab.End{}, netlab.LinkConfig{})
 	for i := range 100 {
 		dev, err := openIn(a, Config{Addresses: addresses("198.18.0.2"), RxRing: 64, TxRing: 64, Mode: Copy})
 		if err != nil {
