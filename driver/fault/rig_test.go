@@ -1,6 +1,7 @@
 package fault
 
 import (
+	"flag"
 	"encoding/binary"
 	"os"
 	"runtime"
@@ -14,10 +15,14 @@ import (
 	"shardnet/driver/memnic"
 )
 
-// TestMain fails when a test leaves a goroutine behind.
+// TestMain fails when a test leaves a goroutine behind. The fuzzing engine does,
+// one for signals.
 func TestMain(m *testing.M) {
 	before := runtime.NumGoroutine()
 	code := m.Run()
+	if f := flag.Lookup("test.fuzz"); f != nil && f.Value.String() != "" {
+		os.Exit(code)
+	}
 	for deadline := time.Now().Add(5 * time.Second); code == 0 && runtime.NumGoroutine() > before; {
 		if time.Now().After(deadline) {
 			buf := make([]byte, 1<<20)
