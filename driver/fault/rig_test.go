@@ -1,8 +1,8 @@
 package fault
 
 import (
-	"flag"
 	"encoding/binary"
+	"flag"
 	"os"
 	"runtime"
 	"slices"
