@@ -1,7 +1,9 @@
 #!/bin/sh
-# Runs every fuzz target of the module for a while, one after the other.
+# Runs every fuzz target of the module for a while, or so many times, one after the
+# other.
 #
-#	sh test/fuzz.sh 5s
+#	sh test/fuzz.sh 30s
+#	sh test/fuzz.sh 60000x
 set -eu
 
 time=${1:-30s}
