@@ -72,11 +72,11 @@ func (sh *Shard) Index() int { return sh.index }
 // steer, hand-over, TCP, tasks, transmit, and sleep when there was nothing.
 func (sh *Shard) run() {
 	defer close(sh.done)
-	yield := true
+	pinned, yield := false, true
 	if cpus := sh.st.cfg.CPUs; len(cpus) > 0 {
 		// To yield, a goroutine bound to its thread must change threads twice.
 		// With a processor to spare, others run the goroutines it wakes.
-		yield = runtime.GOMAXPROCS(0) <= len(cpus)
+		pinned, yield = true, runtime.GOMAXPROCS(0) <= len(cpus)
 		if w, ok := sh.q.(driver.ThreadWaiter); ok {
 			w.BlockThread(true)
 		}
@@ -132,7 +132,7 @@ func (sh *Shard) run() {
 			lastWork = now
 			sh.counters.publish()
 		case now-lastWork < spin:
-			if yield {
+			if !pinned {
 				runtime.Gosched()
 			}
 		default:
