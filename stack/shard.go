@@ -30,7 +30,7 @@ const (
 
 // Shard is one queue, one netstack, and the goroutine that runs both.
 //
-// The loop's goroutine alone touches q, syn, rx, idleSince and the local
+// The loop's goroutine alone touches q, syn, rx, linkDown, retryLink and the local
 // counters. Netstack's endpoints are used by the loop and by applications,
 // under netstack's own locks. sleeping and tx are the two places where other
 // goroutines meet the loop.
@@ -397,10 +397,11 @@ func (sh *Shard) flowShard(p *packet, owner int) int {
 	if found < 0 {
 		return owner
 	}
-	if found == sh.index {
-		sh.syn.add(p)
-	} else if !byPort {
+	switch {
+	case found != sh.index && !byPort:
 		sh.counters.local[rxWrongShard]++
+	case found == sh.index && sh.st.home != nil: // elsewhere the filter is not asked
+		sh.syn.add(p)
 	}
 	return found
 }
