@@ -64,6 +64,11 @@ var importRules = []importRule{
 		why:    "an app takes net.Listener and net.PacketConn, so that it also runs on kernel sockets",
 	},
 	{
+		folder: "cmd/shardnet/internal/bench/netstack/...",
+		allow:  []string{module + "/driver", gvisor + "/..."},
+		why:    "the baseline of the benchmark is gVisor's netstack as it comes: on the same driver, without anything of our stack",
+	},
+	{
 		folder: "cmd/...",
 		allow:  []string{"..."},
 		deny:   []string{gvisor + "/..."},
