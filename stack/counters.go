@@ -25,6 +25,11 @@ const (
 	timersRun
 	linkDowns
 	acksSaved
+	udpFast
+	udpFastReplies
+	udpQueueFull
+	replyDrops
+	handlerStalls
 	numCounters
 )
 
@@ -83,6 +88,12 @@ type Stats struct {
 	UDPReceived uint64 // datagrams delivered to sockets
 	UDPSent     uint64
 	UDPDropped  uint64 // datagrams lost because a socket's buffer was full
+	UDPBypassed uint64 // datagrams received, of UDPReceived, that never met netstack
+	UDPAnswered uint64 // datagrams sent, of UDPSent, in the frame the request came in
+
+	// HandlerStalls counts the turns in which tasks and handlers kept a shard from
+	// its queue for longer than Config.HandlerLimit.
+	HandlerStalls uint64
 }
 
 // Add adds o to s, field by field.
@@ -111,12 +122,16 @@ func (s *Stats) Add(o Stats) {
 	s.UDPReceived += o.UDPReceived
 	s.UDPSent += o.UDPSent
 	s.UDPDropped += o.UDPDropped
+	s.UDPBypassed += o.UDPBypassed
+	s.UDPAnswered += o.UDPAnswered
+	s.HandlerStalls += o.HandlerStalls
 }
 
 // Stats returns the shard's counters. It may be called from any goroutine.
 func (sh *Shard) Stats() Stats {
 	c := &sh.counters
 	ns := sh.ns.Stats()
+	txDropped, udpSent := sh.tx.counts()
 	return Stats{
 		Queue:         sh.q.Stats(),
 		RxPackets:     c.get(rxPackets),
@@ -129,7 +144,7 @@ func (sh *Shard) Stats() Stats {
 		HandedIn:      c.get(handedIn),
 		HandDrops:     c.get(handoverDrops),
 		ACKsSaved:     c.get(acksSaved),
-		TxDropped:     sh.tx.drops(),
+		TxDropped:     txDropped + c.get(replyDrops),
 		Turns:         c.get(turns),
 		Sleeps:        c.get(sleeps),
 		Yields:        c.get(yields),
@@ -139,8 +154,11 @@ func (sh *Shard) Stats() Stats {
 		Dialed:        ns.TCP.ActiveConnectionOpenings.Value(),
 		Established:   ns.TCP.CurrentEstablished.Value(),
 		Retransmits:   ns.TCP.Retransmits.Value(),
-		UDPReceived:   ns.UDP.PacketsReceived.Value(),
-		UDPSent:       ns.UDP.PacketsSent.Value(),
-		UDPDropped:    ns.UDP.ReceiveBufferErrors.Value(),
+		UDPReceived:   ns.UDP.PacketsReceived.Value() + c.get(udpFast) - c.get(udpQueueFull),
+		UDPSent:       ns.UDP.PacketsSent.Value() + udpSent + c.get(udpFastReplies),
+		UDPDropped:    ns.UDP.ReceiveBufferErrors.Value() + c.get(udpQueueFull),
+		UDPBypassed:   c.get(udpFast),
+		UDPAnswered:   c.get(udpFastReplies),
+		HandlerStalls: c.get(handlerStalls),
 	}
 }

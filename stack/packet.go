@@ -42,6 +42,7 @@ type packet struct {
 	l4        []byte // transport header and payload; nil for a fragment
 	proto     uint8  // transport protocol
 	fragment  bool
+	plain     bool // transport header at its usual place: no fragment, options or extension headers, no trailing bytes in the IP packet
 	fragID    uint32
 	srcPort   uint16 // TCP and UDP
 	dstPort   uint16
@@ -93,7 +94,11 @@ func (p *packet) parseIPv4(b []byte) bool {
 		p.fragID = uint32(binary.BigEndian.Uint16(b[4:]))
 		return true
 	}
-	return p.parseTransport(b[ihl:total])
+	if !p.parseTransport(b[ihl:total]) {
+		return false
+	}
+	p.plain = ihl == 20 && len(p.l4) == total-ihl
+	return true
 }
 
 func (p *packet) parseIPv6(b []byte) bool {
@@ -129,7 +134,11 @@ func (p *packet) parseIPv6(b []byte) bool {
 			// An atomic fragment (RFC 6946) is a whole packet.
 			p.proto, rest = rest[0], rest[8:]
 		default:
-			return p.parseTransport(rest)
+			if !p.parseTransport(rest) {
+				return false
+			}
+			p.plain = len(rest) == payload && len(p.l4) == payload
+			return true
 		}
 	}
 	return false

@@ -3,6 +3,7 @@ package stack
 import (
 	"fmt"
 	"sync"
+	"time"
 )
 
 // Task is work that runs on a shard's loop.
@@ -63,9 +64,18 @@ func (sh *Shard) runTasks() int {
 	ts.mu.Unlock()
 	for i, t := range ts.run {
 		ts.run[i] = nil
+		sh.ran = t
 		t.RunOnShard()
 	}
 	return len(ts.run)
+}
+
+// AfterFunc has the loop run f once d has passed, to about a millisecond. stop
+// keeps that from happening and reports whether it did; on the loop it is sure that
+// f does not run afterwards. AfterFunc and stop may be called from any goroutine. f
+// must not block, and does not run any more when the loop has ended.
+func (sh *Shard) AfterFunc(d time.Duration, f func()) (stop func() bool) {
+	return sh.clock.AfterFunc(d, f).Stop
 }
 
 // close drops the tasks that wait, and those to come.

@@ -25,7 +25,9 @@ const (
 	stuckRetry = time.Millisecond
 	// linkRetry is how often it looks whether a link that was down is up again.
 	linkRetry = 100 * time.Millisecond
-	nicID     = tcpip.NICID(1)
+	// stallLogEvery bounds what the log says of handlers that take too long.
+	stallLogEvery = 10 * time.Second
+	nicID         = tcpip.NICID(1)
 )
 
 // Shard is one queue, one netstack, and the goroutine that runs both.
@@ -50,7 +52,15 @@ type Shard struct {
 	inbox []*handover // from each other shard; nil at index
 	rx    [rxBudget]driver.Frame
 
-	tasks tasks
+	tasks    tasks
+	udp      udpTable
+	datagram Datagram // the one being handled
+	packet   packet   // the one being received
+	scratch  []byte   // for datagrams that came by way of netstack
+	answerID uint16   // IPv4's identification of the last answer in place
+	ran      any      // the last task or handler that ran this turn
+
+	stallLogged int64 // when, by clock
 
 	counters counters
 
@@ -102,6 +112,9 @@ func (sh *Shard) run() {
 			work += sh.tcp.Drain()
 		}
 		work += sh.runTasks()
+		if sh.ran != nil {
+			sh.checkStall(now)
+		}
 		woken := sh.notified.Load() != 0
 		if woken {
 			sh.notified.Store(0)
@@ -141,6 +154,28 @@ func (sh *Shard) run() {
 	}
 	sh.counters.publish()
 	sh.tasks.close()
+}
+
+// checkStall counts and logs a turn, begun at start, in which tasks or handlers
+// kept the loop from its queue for too long.
+func (sh *Shard) checkStall(start int64) {
+	ran := sh.ran
+	sh.ran = nil
+	took := time.Duration(sh.clock.real() - start)
+	if took <= sh.st.cfg.HandlerLimit {
+		return
+	}
+	sh.counters.local[handlerStalls]++
+	if start < sh.stallLogged+int64(stallLogEvery) {
+		return
+	}
+	sh.stallLogged = start
+	name := fmt.Sprintf("%T", ran)
+	if s, ok := ran.(fmt.Stringer); ok {
+		name = s.String()
+	}
+	sh.st.log.Warn("a handler kept its shard from the queue: work that takes long, or waits, belongs off the shard",
+		"shard", sh.index, "handler", name, "took", took, "limit", sh.st.cfg.HandlerLimit, "stalls", sh.counters.local[handlerStalls])
 }
 
 // sleep parks the loop in the queue until a frame arrives, a timer is due, or
@@ -240,8 +275,9 @@ func (sh *Shard) noteLink(sent int, err error) {
 }
 
 // receive takes one batch from the queue and gives every frame of it to its
-// owner. All frames go back to the queue before it returns: netstack gets a
-// copy, and so do other shards.
+// owner. The frames go back to the queue before it returns, as netstack gets a
+// copy, and so do other shards; but for those that became the answer in place,
+// which go to the transmitter.
 func (sh *Shard) receive() (int, error) {
 	n, err := sh.q.Receive(sh.rx[:])
 	if err != nil {
@@ -251,43 +287,52 @@ func (sh *Shard) receive() (int, error) {
 		return 0, nil
 	}
 	sh.counters.local[rxPackets] += uint64(n)
+	done := sh.rx[:0]
 	for i := range sh.rx[:n] {
-		sh.input(sh.rx[i].Data)
+		f := sh.rx[i]
+		if sh.input(&f) {
+			if sh.tx.reply(f) {
+				continue
+			}
+			sh.counters.local[replyDrops]++
+		}
+		done = append(done, f)
 	}
-	sh.q.Release(sh.rx[:n])
+	sh.q.Release(done)
 	return n, nil
 }
 
 // input verifies one frame from the queue, finds its owner, and delivers it or
-// hands it over. The frame is not kept.
-func (sh *Shard) input(frame []byte) {
+// hands it over. It returns true if f holds an answer now, to be sent; otherwise
+// f is not kept.
+func (sh *Shard) input(f *driver.Frame) bool {
 	c := &sh.counters.local
-	var p packet
+	p, frame := &sh.packet, f.Data
 	if !p.parse(frame) {
 		c[rxMalformed]++
-		return
+		return false
 	}
 	if frame[0]&1 == 0 && [6]byte(frame[:6]) != sh.st.mac {
 		c[rxOtherHost]++
-		return
+		return false
 	}
 	if p.src == nil && p.etherType != etherTypeARP {
 		c[rxUnknown]++
-		return
+		return false
 	}
 	verified := sh.st.info.Offloads.RxChecksumVerified && !p.fragment
 	if !verified && p.src != nil {
 		switch p.verify(sh.st.info.Offloads.RxChecksumPartial) {
 		case checksumBad:
 			c[rxBadChecksum]++
-			return
+			return false
 		case checksumGood:
 			verified = true
 		}
 	}
-	owner := sh.st.steering.owner(&p, sh.index)
+	owner := sh.st.steering.owner(p, sh.index)
 	if p.proto == protoTCP && p.l4 != nil && sh.st.steering.shards > 1 {
-		owner = sh.flowShard(&p, owner)
+		owner = sh.flowShard(p, owner)
 	}
 	if owner == everyShard {
 		for i := range sh.st.shards {
@@ -299,9 +344,15 @@ func (sh *Shard) input(frame []byte) {
 	}
 	if owner != sh.index {
 		sh.handTo(owner, frame, verified)
-		return
+		return false
+	}
+	if p.proto == protoUDP && verified {
+		if taken, replied := sh.takeDatagram(p, f); taken {
+			return replied
+		}
 	}
 	sh.deliver(frame, p.etherType, verified)
+	return false
 }
 
 // handTo copies frame into shard i's inbox.
@@ -327,8 +378,15 @@ func (sh *Shard) takeInbox() int {
 			if s == nil {
 				break
 			}
-			etherType := uint16(s.frame[12])<<8 | uint16(s.frame[13])
-			sh.deliver(s.frame, etherType, s.verified)
+			if p := &sh.packet; p.parse(s.frame) { // as it did on the shard it came in on
+				taken := false
+				if p.proto == protoUDP && s.verified {
+					taken, _ = sh.takeDatagram(p, nil)
+				}
+				if !taken {
+					sh.deliver(s.frame, p.etherType, s.verified)
+				}
+			}
 			in.pop()
 			n++
 		}
@@ -364,6 +422,20 @@ func (sh *Shard) deliver(frame []byte, etherType uint16, verified bool) {
 	}
 	ep.HandlePacket(pkt)
 	pkt.DecRef()
+	if neighbourNews(frame, etherType) {
+		sh.tx.neighboursChanged()
+	}
+}
+
+// neighbourNews reports whether frame may have changed what netstack knows of its
+// neighbours: ARP, and the NDP messages.
+func neighbourNews(frame []byte, etherType uint16) bool {
+	if etherType == etherTypeARP {
+		return true
+	}
+	const next, icmpType = etherHeaderLen + 6, etherHeaderLen + ipv6HeaderLen
+	return etherType == etherTypeIPv6 && frame[next] == protoICMPv6 && len(frame) > icmpType &&
+		frame[icmpType] >= 133 && frame[icmpType] <= 137
 }
 
 var broadcastMAC = [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -66,6 +67,10 @@ type Config struct {
 	PortRange [2]uint16
 	// CloseTimeout bounds Close's wait for connections to finish. 0 is 3 s.
 	CloseTimeout time.Duration
+	// HandlerLimit is for how long tasks and handlers may run in one turn of a
+	// shard's loop before that is counted (Stats.HandlerStalls) and logged. 0 is
+	// DefaultHandlerLimit.
+	HandlerLimit time.Duration
 	// Logger gets changes of state: link down, device gone, fallbacks. nil
 	// discards them.
 	Logger *slog.Logger
@@ -74,6 +79,10 @@ type Config struct {
 // DefaultSpin is how long an idle shard polls before it sleeps: a few round trips
 // of a busy connection, and little enough to leave an idle machine idle.
 const DefaultSpin = 50 * time.Microsecond
+
+// DefaultHandlerLimit is long for a turn of the loop, of tens of microseconds, and
+// yet more than a collection of garbage takes.
+const DefaultHandlerLimit = 20 * time.Millisecond
 
 // DefaultRoute returns the default route of gateway's address family.
 func DefaultRoute(gateway netip.Addr) Route {
@@ -144,6 +153,9 @@ func (cfg *Config) withDefaults(info driver.Info) (*Config, error) {
 	if c.PortRange == [2]uint16{} {
 		c.PortRange = [2]uint16{32768, 60999}
 	}
+	if c.HandlerLimit == 0 {
+		c.HandlerLimit = DefaultHandlerLimit
+	}
 	if c.CloseTimeout == 0 {
 		c.CloseTimeout = 3 * time.Second
 	}
@@ -161,6 +173,7 @@ type Stack struct {
 	info     driver.Info
 	mac      [6]byte
 	log      *slog.Logger
+	local    []localAddr
 	steering *steering
 	shards   []*Shard
 	home     func(src, dst netip.AddrPort) int // queue of a TCP or UDP packet by RSS; nil if not known
@@ -173,6 +186,26 @@ type Stack struct {
 	mu    sync.Mutex
 	err   error               // why the stack failed
 	socks map[closer]struct{} // listeners and UDP sockets, closed first
+}
+
+// localAddr is one of the stack's addresses, and the broadcast address of its
+// subnet if it has one.
+type localAddr struct {
+	addr, broadcast netip.Addr
+}
+
+func localAddrs(prefixes []netip.Prefix) (local []localAddr) {
+	for _, p := range prefixes {
+		l := localAddr{addr: p.Addr()}
+		if l.addr.Is4() && p.Bits() < 31 {
+			b := l.addr.As4()
+			host := ^uint32(0) >> p.Bits()
+			binary.BigEndian.PutUint32(b[:], binary.BigEndian.Uint32(b[:])|host)
+			l.broadcast = netip.AddrFrom4(b)
+		}
+		local = append(local, l)
+	}
+	return local
 }
 
 // closer is a socket that Close must close.
@@ -208,6 +241,7 @@ func newStack(dev driver.Device, cfg *Config) (*Stack, error) {
 		cfg: c, dev: dev, info: info, mac: [6]byte(info.MAC), log: c.Logger,
 		closing: make(chan struct{}), closed: make(chan struct{}),
 		socks: make(map[closer]struct{}),
+		local: localAddrs(c.Addresses),
 	}
 	if st.steering, err = newSteering(c.Shards, c.PortRange[0], c.PortRange[1]); err != nil {
 		return nil, err

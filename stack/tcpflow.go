@@ -32,9 +32,10 @@ type notifier struct {
 
 const notifyMask = waiter.ReadableEvents | waiter.WritableEvents | waiter.EventHUp | waiter.EventErr | waiter.EventRdHUp
 
-func (n *notifier) init(sh *Shard, wq *waiter.Queue) {
+// init has l, which is n or embeds it, listen to wq.
+func (n *notifier) init(sh *Shard, wq *waiter.Queue, l waiter.EventListener) {
 	n.sh, n.wq = sh, wq
-	n.entry.Init(n, notifyMask)
+	n.entry.Init(l, notifyMask)
 	wq.EventRegister(&n.entry)
 }
 
@@ -129,7 +130,7 @@ func (sh *Shard) ListenTCP(local netip.AddrPort, opt SocketOptions) (Listener, e
 		backlog = defaultBacklog
 	}
 	l := &tcpListener{ep: ep, addr: netip.AddrPortFrom(local.Addr(), bound.Port)}
-	l.notifier.init(sh, wq)
+	l.notifier.init(sh, wq, &l.notifier)
 	defer sh.afterCall()
 	if terr := ep.Listen(backlog); terr != nil {
 		l.Close()
@@ -197,7 +198,7 @@ func newTCPFlow(sh *Shard, ep tcpip.Endpoint, wq *waiter.Queue) *tcpFlow {
 	if a, err := ep.GetRemoteAddress(); err == nil {
 		f.remote = toAddrPort(a)
 	}
-	f.notifier.init(sh, wq)
+	f.notifier.init(sh, wq, &f.notifier)
 	return f
 }
 
@@ -218,7 +219,7 @@ func (sh *Shard) DialTCP(local, remote netip.AddrPort, opt SocketOptions) (Flow,
 		return nil, err
 	}
 	f := &tcpFlow{ep: ep, remote: remote, pinned: pinned}
-	f.notifier.init(sh, wq)
+	f.notifier.init(sh, wq, &f.notifier)
 	terr := ep.Connect(tcpip.FullAddress{NIC: nicID, Addr: fromNetip(remote.Addr()), Port: remote.Port()})
 	if _, started := terr.(*tcpip.ErrConnectStarted); terr != nil && !started {
 		f.Close()
@@ -464,8 +465,8 @@ func (sh *Shard) unboundEndpoint(proto tcpip.TransportProtocolNumber, v4 bool, o
 
 // owns reports whether addr is the stack's own.
 func (st *Stack) owns(addr netip.Addr) bool {
-	for _, p := range st.cfg.Addresses {
-		if p.Addr() == addr {
+	for i := range st.local {
+		if st.local[i].addr == addr {
 			return true
 		}
 	}

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 
@@ -44,7 +45,10 @@ type transmitter struct {
 	head    int
 	waiting int // packets in backlog
 	closed  bool
-	dropped uint64      // packets lost: backlog full, or too long for a frame
+	dropped uint64 // packets lost: backlog full, or too long for a frame
+	udpSent uint64 // datagrams written by sendUDP
+	ipID    uint32 // of the last of those: IPv4's identification, or a fragment's
+	hops    *hopCache
 	queued  atomic.Bool // filled or backlog is not empty
 
 	// The loop's own.
@@ -53,6 +57,7 @@ type transmitter struct {
 	starved bool           // packets wait in backlog and the queue had no empty frame
 	pending []driver.Frame // taken from filled, not yet taken by the queue
 	spare   []driver.Frame // filled and pending change places with it
+	replies []driver.Frame // received frames, answered in place
 }
 
 var _ stack.QueueingDiscipline = (*transmitter)(nil)
@@ -65,6 +70,9 @@ func newTransmitter(q driver.Queue, kick func()) *transmitter {
 		spare:   make([]driver.Frame, 0, txStock),
 		backlog: make([]*stack.PacketBuffer, txBacklog),
 		acks:    newACKFilter(),
+		ipID:    rand.Uint32(),
+		hops:    &hopCache{seed: rand.Uint64() | 1},
+		replies: make([]driver.Frame, 0, txStock),
 	}
 }
 
@@ -126,7 +134,10 @@ func (t *transmitter) flush() (int, error) {
 	if t.idle() {
 		return 0, nil
 	}
-	sent := 0
+	sent, err := t.flushReplies()
+	if err != nil {
+		return sent, err
+	}
 	for range maxSwaps {
 		if len(t.pending) == 0 && !t.swap() {
 			break
@@ -144,6 +155,26 @@ func (t *transmitter) flush() (int, error) {
 	// Also when nothing was sent: the queue may have to be told to go on before
 	// it has a frame, or room, again.
 	return sent, t.q.Flush()
+}
+
+// reply takes f, a received frame that became its own answer. It returns false
+// when too many wait already; f is then still the caller's. Loop only.
+func (t *transmitter) reply(f driver.Frame) bool {
+	if len(t.replies) >= txBacklog {
+		return false
+	}
+	t.replies = append(t.replies, f)
+	return true
+}
+
+// flushReplies hands the answers to the queue, as far as it has room.
+func (t *transmitter) flushReplies() (int, error) {
+	if len(t.replies) == 0 {
+		return 0, nil
+	}
+	n, err := t.q.Transmit(t.replies)
+	t.replies = t.replies[:copy(t.replies, t.replies[n:])]
+	return n, err
 }
 
 // swap makes pending of what is filled, restocks, and moves the backlog into
@@ -203,17 +234,20 @@ func (t *transmitter) restock() {
 }
 
 // idle reports whether nothing waits to be sent. Loop only.
-func (t *transmitter) idle() bool { return !t.queued.Load() && len(t.pending) == 0 }
+func (t *transmitter) idle() bool {
+	return !t.queued.Load() && len(t.pending) == 0 && len(t.replies) == 0
+}
 
 // stuck reports whether something waits for the queue: frames it would not take,
 // or packets for which it had no frame. Loop only.
-func (t *transmitter) stuck() bool { return len(t.pending) > 0 || t.starved }
+func (t *transmitter) stuck() bool { return len(t.pending) > 0 || len(t.replies) > 0 || t.starved }
 
-// drops is how many packets were lost here.
-func (t *transmitter) drops() uint64 {
+// counts is how many packets were lost here, and how many datagrams did not come
+// from netstack.
+func (t *transmitter) counts() (dropped, udpSent uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.dropped
+	return t.dropped, t.udpSent
 }
 
 // Close implements stack.QueueingDiscipline: later packets are refused. Frames
@@ -229,7 +263,8 @@ func (t *transmitter) Close() {
 	t.q.Release(t.stock)
 	t.q.Release(t.filled)
 	t.q.Release(t.pending)
-	t.stock, t.filled, t.pending, t.spare = nil, nil, nil, nil
+	t.q.Release(t.replies)
+	t.stock, t.filled, t.pending, t.spare, t.replies = nil, nil, nil, nil, nil
 	for ; t.waiting > 0; t.waiting-- {
 		t.backlog[t.head].DecRef()
 		t.head = (t.head + 1) % txBacklog

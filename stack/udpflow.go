@@ -13,9 +13,18 @@ import (
 	"gvisor.dev/gvisor/pkg/waiter"
 )
 
-// udpFlow implements PacketFlow on a netstack endpoint.
+// udpFlow implements PacketFlow. A netstack endpoint holds its port, and receives
+// and sends what does not bypass netstack: fragments, packets with options,
+// broadcasts, ICMP errors, packets whose next hop is not known yet. All others
+// come from takeDatagram into queue, and leave by sendUDP.
 type udpFlow struct {
 	notifier
+	binding udpBinding
+	queue   datagramQueue
+	handler atomic.Pointer[DatagramHandler] // set by HandleDatagrams
+	// netstack is set when the endpoint may have a datagram or an error.
+	netstack atomic.Bool
+
 	ep        tcpip.Endpoint
 	local     netip.AddrPort
 	remote    netip.AddrPort // of a connected flow
@@ -47,8 +56,9 @@ func (sh *Shard) ListenUDP(local netip.AddrPort, opt SocketOptions) (PacketFlow,
 		return nil, goError(terr)
 	}
 	f := &udpFlow{ep: ep, local: netip.AddrPortFrom(local.Addr(), bound.Port), listening: true, v6: !local.Addr().Unmap().Is4()}
+	f.binding = bindingOf(local, netip.AddrPort{}, opt.V6Only)
 	sh.st.steering.listen(protoUDP, bound.Port)
-	return f.start(sh, wq)
+	return f.start(sh, wq, opt)
 }
 
 // DialUDP opens a socket on this shard that exchanges datagrams with remote
@@ -74,11 +84,18 @@ func (sh *Shard) DialUDP(local, remote netip.AddrPort, opt SocketOptions) (Packe
 	if a, terr := ep.GetLocalAddress(); terr == nil {
 		f.local = toAddrPort(a)
 	}
-	return f.start(sh, wq)
+	f.binding = bindingOf(f.local, remote, false)
+	return f.start(sh, wq, opt)
 }
 
-func (f *udpFlow) start(sh *Shard, wq *waiter.Queue) (PacketFlow, error) {
-	f.notifier.init(sh, wq)
+func (f *udpFlow) start(sh *Shard, wq *waiter.Queue, opt SocketOptions) (PacketFlow, error) {
+	f.queue.setLimit(udpBufferDefault)
+	if opt.ReadBuffer > 0 {
+		f.queue.setLimit(opt.ReadBuffer)
+	}
+	f.netstack.Store(true) // what came before it was watched
+	f.notifier.init(sh, wq, f)
+	sh.udp.add(f)
 	if !sh.st.register(f) {
 		f.Close()
 		return nil, net.ErrClosed
@@ -86,63 +103,126 @@ func (f *udpFlow) start(sh *Shard, wq *waiter.Queue) (PacketFlow, error) {
 	return f, nil
 }
 
+// NotifyEvent implements waiter.EventListener: the endpoint became ready.
+func (f *udpFlow) NotifyEvent(mask waiter.EventMask) {
+	f.netstack.Store(true)
+	f.notifier.NotifyEvent(mask)
+}
+
+// arrived tells that queue is no longer empty. Loop only.
+func (f *udpFlow) arrived() { f.notifier.NotifyEvent(waiter.ReadableEvents) }
+
 // ReadFrom implements PacketFlow.
 func (f *udpFlow) ReadFrom(p []byte) (int, netip.AddrPort, error) {
 	f.readMu.Lock()
 	defer f.readMu.Unlock()
+	n, from, _, err := f.readFrom(p)
+	return n, from, err
+}
+
+// readFrom is ReadFrom for the holder of readMu, or for the loop if a handler has
+// the flow. to is where a datagram that came by way of netstack was sent.
+func (f *udpFlow) readFrom(p []byte) (n int, from, to netip.AddrPort, err error) {
 	if f.closed.Load() {
-		return 0, netip.AddrPort{}, net.ErrClosed
+		return 0, from, to, net.ErrClosed
 	}
-	f.in = p
-	res, err := f.ep.Read(&f.in, tcpip.ReadOptions{NeedRemoteAddr: true})
-	f.in = nil
-	if err != nil {
-		if f.closed.Load() {
-			return 0, netip.AddrPort{}, net.ErrClosed
+	if f.netstack.Load() {
+		f.netstack.Store(false)
+		n, from, to, err = f.readNetstack(p)
+		if err != ErrWouldBlock {
+			f.netstack.Store(true) // there may be more
+			return n, from, to, err
 		}
-		return 0, netip.AddrPort{}, goError(err)
 	}
-	return res.Count, toAddrPort(res.RemoteAddr), nil
+	if n, from, ok := f.queue.pop(p); ok {
+		return n, from, f.local, nil
+	}
+	return 0, from, to, ErrWouldBlock
+}
+
+func (f *udpFlow) readNetstack(p []byte) (n int, from, to netip.AddrPort, err error) {
+	f.in = p
+	res, terr := f.ep.Read(&f.in, tcpip.ReadOptions{NeedRemoteAddr: true})
+	f.in = nil
+	if terr != nil {
+		if f.closed.Load() {
+			return 0, from, to, net.ErrClosed
+		}
+		return 0, from, to, goError(terr)
+	}
+	return res.Count, toAddrPort(res.RemoteAddr), toAddrPort(res.ControlMessages.OriginalDstAddress), nil
 }
 
 // WriteTo implements PacketFlow.
 func (f *udpFlow) WriteTo(p []byte, to netip.AddrPort) (int, error) {
+	return f.writeFrom(netip.Addr{}, p, to)
+}
+
+// writeFrom is WriteTo with the source address chosen by the caller; an invalid
+// one is the socket's, or the route's.
+func (f *udpFlow) writeFrom(src netip.Addr, p []byte, to netip.AddrPort) (int, error) {
 	f.writeMu.Lock()
 	defer f.writeMu.Unlock()
 	if f.closed.Load() {
 		return 0, net.ErrClosed
 	}
 	var opts tcpip.WriteOptions
-	if to.IsValid() {
-		if f.remote.IsValid() {
+	dst := f.remote
+	switch {
+	case !to.IsValid() && !f.remote.IsValid():
+		return 0, syscall.EDESTADDRREQ
+	case to.IsValid():
+		if f.remote.IsValid() && to != f.remote {
 			return 0, syscall.EISCONN
 		}
-		addr := to.Addr().Unmap()
-		if !f.v6 && !addr.Is4() {
+		dst = netip.AddrPortFrom(to.Addr().Unmap(), to.Port())
+		if !f.v6 && !f.remote.IsValid() && !dst.Addr().Is4() {
 			return 0, syscall.EAFNOSUPPORT
 		}
-		f.to = tcpip.FullAddress{Addr: fromNetip(addr), Port: to.Port()}
-		opts.To = &f.to
-	} else if !f.remote.IsValid() {
-		return 0, syscall.EDESTADDRREQ
 	}
+	// An error that netstack has for a connected socket is its next write's.
+	if f.remote.IsValid() && f.netstack.Load() && f.ep.Readiness(waiter.EventErr) != 0 {
+		return f.writeNetstack(p, opts)
+	}
+	if !src.IsValid() || src.IsUnspecified() {
+		src = f.binding.local
+	}
+	if dst.Port() != 0 && f.sh.sendUDP(src, f.local.Port(), dst, p) {
+		return len(p), nil
+	}
+	if !f.remote.IsValid() {
+		f.to = tcpip.FullAddress{Addr: fromNetip(dst.Addr()), Port: dst.Port()}
+		opts.To = &f.to
+	}
+	return f.writeNetstack(p, opts)
+}
+
+func (f *udpFlow) writeNetstack(p []byte, opts tcpip.WriteOptions) (int, error) {
 	f.out.Reset(p)
 	n, err := f.ep.Write(&f.out, opts)
 	f.out.Reset(nil)
 	return int(n), goError(err)
 }
 
-func (f *udpFlow) Notify(fn func(Events)) { f.set(fn, f.ep) }
+// Notify implements PacketFlow.
+func (f *udpFlow) Notify(fn func(Events)) {
+	f.set(fn, f.ep)
+	if fn != nil && !f.queue.empty() {
+		fn(Readable)
+	}
+}
 
 func (f *udpFlow) Close() error {
 	if f.closed.Swap(true) {
 		return net.ErrClosed
 	}
 	f.sh.st.unregister(f)
+	f.sh.udp.remove(f)
 	f.release()
 	f.ep.Close()
 	f.NotifyEvent(waiter.EventHUp)
 	f.stop()
+	f.queue.release()
 	return nil
 }
 
@@ -159,5 +239,11 @@ func (f *udpFlow) release() {
 func (f *udpFlow) LocalAddr() netip.AddrPort  { return f.local }
 func (f *udpFlow) RemoteAddr() netip.AddrPort { return f.remote }
 func (f *udpFlow) Shard() int                 { return f.sh.index }
-func (f *udpFlow) SetReadBuffer(n int) error  { return setReadBuffer(f.ep, n, &f.closed) }
 func (f *udpFlow) SetWriteBuffer(n int) error { return setWriteBuffer(f.ep, n, &f.closed) }
+
+// SetReadBuffer implements PacketFlow. It bounds what bypasses netstack and what
+// does not each by itself.
+func (f *udpFlow) SetReadBuffer(n int) error {
+	f.queue.setLimit(n)
+	return setReadBuffer(f.ep, n, &f.closed)
+}

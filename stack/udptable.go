@@ -1,0 +1,127 @@
+package stack
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+)
+
+// udpTable finds the socket of a received datagram without netstack. Every UDP
+// socket of the shard is in it, and in netstack's demultiplexer as well: that one
+// has the last word on whatever does not bypass it.
+//
+// The loop reads it for each datagram, without a lock. Sockets come and go under
+// mu and replace the list of their port.
+type udpTable struct {
+	mu    sync.Mutex
+	pages [256]atomic.Pointer[udpPage] // by the port's high byte
+}
+
+type udpPage [256]atomic.Pointer[udpPort]
+
+// udpPort is the sockets of one port. It is never changed.
+type udpPort []*udpFlow
+
+// add enters f, whose binding is final.
+func (t *udpTable) add(f *udpFlow) {
+	t.change(f.local.Port(), func(socks udpPort) udpPort { return append(slices.Clone(socks), f) })
+}
+
+// remove takes f out. The loop may be at work with it still.
+func (t *udpTable) remove(f *udpFlow) {
+	t.change(f.local.Port(), func(socks udpPort) udpPort {
+		return slices.DeleteFunc(slices.Clone(socks), func(o *udpFlow) bool { return o == f })
+	})
+}
+
+func (t *udpTable) change(port uint16, f func(udpPort) udpPort) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	page := t.pages[port>>8].Load()
+	if page == nil {
+		page = new(udpPage)
+		t.pages[port>>8].Store(page)
+	}
+	var socks udpPort
+	if old := page[port&255].Load(); old != nil {
+		socks = *old
+	}
+	if socks = f(socks); len(socks) == 0 {
+		page[port&255].Store(nil)
+		return
+	}
+	page[port&255].Store(&socks)
+}
+
+// find returns the socket that datagram p is for, as netstack's demultiplexer
+// would choose: a connected one before one for all peers, then one for the
+// address before one for all addresses. It returns nil when there is none, or
+// several that share the port (SO_REUSEPORT), among which netstack chooses.
+func (t *udpTable) find(p *packet) *udpFlow {
+	page := t.pages[p.dstPort>>8].Load()
+	if page == nil {
+		return nil
+	}
+	port := page[p.dstPort&255].Load()
+	if port == nil {
+		return nil
+	}
+	var best *udpFlow
+	most, ties := -1, 0
+	for _, f := range *port {
+		switch rank := f.binding.match(p); {
+		case rank > most:
+			best, most, ties = f, rank, 0
+		case rank == most:
+			ties++
+		}
+	}
+	if most < 0 || ties > 0 {
+		return nil
+	}
+	return best
+}
+
+// udpBinding is what a socket takes datagrams for.
+type udpBinding struct {
+	local  netip.Addr     // invalid: every address of the stack
+	remote netip.AddrPort // invalid: every peer
+	v4, v6 bool           // the families
+}
+
+func bindingOf(local netip.AddrPort, remote netip.AddrPort, v6only bool) udpBinding {
+	b := udpBinding{local: local.Addr().Unmap(), remote: netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port())}
+	b.v4 = b.local.Is4()
+	b.v6 = !b.v4
+	if b.local.IsValid() && !b.local.IsUnspecified() {
+		return b
+	}
+	b.local = netip.Addr{}
+	b.v4 = b.v4 || !v6only
+	if b.remote.IsValid() { // the family is the peer's
+		b.v4, b.v6 = b.remote.Addr().Is4(), !b.remote.Addr().Is4()
+	}
+	return b
+}
+
+// match returns how well the binding fits p, or -1.
+func (b *udpBinding) match(p *packet) int {
+	if v4 := len(p.dst) == 4; v4 && !b.v4 || !v4 && !b.v6 {
+		return -1
+	}
+	rank := 0
+	if b.local.IsValid() {
+		if b.local != addrOf(p.dst) {
+			return -1
+		}
+		rank = 1
+	}
+	if b.remote.IsValid() {
+		if b.remote.Port() != p.srcPort || b.remote.Addr() != addrOf(p.src) {
+			return -1
+		}
+		rank += 2
+	}
+	return rank
+}
