@@ -193,3 +193,55 @@ func BenchmarkRR(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkBulk is one TCP stream between two stacks of one shard over memory,
+// with a goroutine at each end.
+func BenchmarkBulk(b *testing.B) {
+	const piece = 64 << 10
+	server, client := pair(b, 1, 1)
+	l, err := server.Shard(0).ListenTCP(netip.AddrPortFrom(serverAddr4, 9), stack.SocketOptions{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	ready := newSignal()
+	l.Notify(ready.notify)
+	c, err := dial(client.Shard(0), l.Addr())
+	if err != nil {
+		b.Fatal(err)
+	}
+	f, err := l.Accept()
+	for err == stack.ErrWouldBlock {
+		if err = ready.wait(); err == nil {
+			f, err = l.Accept()
+		}
+	}
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(piece)
+	b.ReportAllocs()
+	b.ResetTimer()
+	go func() {
+		buf := make([]byte, piece)
+		for range b.N {
+			if _, err := c.Write(buf); err != nil {
+				b.Error(err)
+				return
+			}
+		}
+	}()
+	s, buf := newConn(f), make([]byte, piece)
+	for left := b.N * piece; left > 0; {
+		n, err := s.Read(buf)
+		if err != nil {
+			b.Fatal(err)
+		}
+		left -= n
+	}
+	b.StopTimer()
+	stats := server.Stats()
+	b.ReportMetric(float64(stats.Merged)/float64(stats.RxPackets), "merged")
+	b.ReportMetric(float64(client.Stats().Retransmits), "retransmits")
+	f.Close()
+	c.Close()
+}

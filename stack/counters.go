@@ -25,6 +25,7 @@ const (
 	timersRun
 	linkDowns
 	acksSaved
+	groMerged
 	udpFast
 	udpFastReplies
 	udpQueueFull
@@ -72,6 +73,7 @@ type Stats struct {
 	HandedOut  uint64 // frames given to other shards, for any reason
 	HandedIn   uint64 // frames got from other shards
 	HandDrops  uint64 // frames lost because another shard's ring was full
+	Merged     uint64 // TCP segments received that were merged with the one before
 	ACKsSaved  uint64 // pure ACKs not sent, as a later segment of the turn said the same
 	TxDropped  uint64 // packets lost for want of a frame: the TX ring was full for long
 
@@ -108,6 +110,7 @@ func (s *Stats) Add(o Stats) {
 	s.HandedOut += o.HandedOut
 	s.HandedIn += o.HandedIn
 	s.HandDrops += o.HandDrops
+	s.Merged += o.Merged
 	s.ACKsSaved += o.ACKsSaved
 	s.TxDropped += o.TxDropped
 	s.Turns += o.Turns
@@ -143,6 +146,7 @@ func (sh *Shard) Stats() Stats {
 		HandedOut:     c.get(handedOut),
 		HandedIn:      c.get(handedIn),
 		HandDrops:     c.get(handoverDrops),
+		Merged:        c.get(groMerged),
 		ACKsSaved:     c.get(acksSaved),
 		TxDropped:     txDropped + c.get(replyDrops),
 		Turns:         c.get(turns),

@@ -13,11 +13,15 @@ type link struct {
 	mtu  uint32
 	addr tcpip.LinkAddress
 	tx   *transmitter
+	gso  stack.SupportedGSO
 
 	dispatcher stack.NetworkDispatcher // set before traffic, cleared after
 }
 
-var _ stack.LinkEndpoint = (*link)(nil)
+var (
+	_ stack.LinkEndpoint = (*link)(nil)
+	_ stack.GSOEndpoint  = (*link)(nil)
+)
 
 func (l *link) MTU() uint32                             { return l.mtu }
 func (l *link) SetMTU(uint32)                           {}

@@ -27,6 +27,7 @@ const (
 	tcpFlagFIN = 1 << 0
 	tcpFlagSYN = 1 << 1
 	tcpFlagRST = 1 << 2
+	tcpFlagPSH = 1 << 3
 	tcpFlagACK = 1 << 4
 
 	maxExtensionHeaders = 8
@@ -227,10 +228,5 @@ func (p *packet) verify(partial bool) checksumState {
 // pseudoHeaderSum is the folded sum, not complemented, of the pseudo-header of
 // RFC 9293 section 3.1, RFC 768 and RFC 8200 section 8.1.
 func (p *packet) pseudoHeaderSum() uint16 {
-	var tail [4]byte
-	tail[1] = p.proto
-	binary.BigEndian.PutUint16(tail[2:], uint16(len(p.l4)))
-	sum := checksum.Checksum(p.src, 0)
-	sum = checksum.Checksum(p.dst, sum)
-	return checksum.Checksum(tail[:], sum)
+	return pseudoSum(p.proto, len(p.l4), p.src, p.dst)
 }

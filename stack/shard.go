@@ -56,6 +56,7 @@ type Shard struct {
 	udp      udpTable
 	datagram Datagram // the one being handled
 	packet   packet   // the one being received
+	gro      groRun   // segments of this batch that are being merged
 	scratch  []byte   // for datagrams that came by way of netstack
 	answerID uint16   // IPv4's identification of the last answer in place
 	ran      any      // the last task or handler that ran this turn
@@ -298,6 +299,7 @@ func (sh *Shard) receive() (int, error) {
 		}
 		done = append(done, f)
 	}
+	sh.deliverRun()
 	sh.q.Release(done)
 	return n, nil
 }
@@ -351,8 +353,30 @@ func (sh *Shard) input(f *driver.Frame) bool {
 			return replied
 		}
 	}
+	if verified && sh.gro.add(p) {
+		return false
+	}
+	if sh.gro.n > 0 {
+		sh.deliverRun()
+		if verified && sh.gro.add(p) {
+			return false
+		}
+	}
 	sh.deliver(frame, p.etherType, verified)
 	return false
+}
+
+// deliverRun delivers what gro holds, before anything that came later.
+func (sh *Shard) deliverRun() {
+	g := &sh.gro
+	switch {
+	case g.n == 1:
+		sh.deliver(g.first.frame, g.first.etherType, true)
+	case g.n > 1:
+		sh.counters.local[groMerged] += uint64(g.n - 1)
+		sh.deliverPacket(g.merged(), g.first.frame, g.first.etherType, true)
+	}
+	g.n = 0
 }
 
 // handTo copies frame into shard i's inbox.
@@ -399,6 +423,11 @@ func (sh *Shard) takeInbox() int {
 // network and transport layers, here. UDP and ICMP end in a socket's queue or an
 // answer; a TCP segment ends on its endpoint's queue, for tcp.Drain.
 func (sh *Shard) deliver(frame []byte, etherType uint16, verified bool) {
+	sh.deliverPacket(buffer.MakeWithData(frame), frame, etherType, verified)
+}
+
+// deliverPacket delivers data, which begins with the headers of frame.
+func (sh *Shard) deliverPacket(data buffer.Buffer, frame []byte, etherType uint16, verified bool) {
 	var ep stack.NetworkEndpoint
 	switch etherType {
 	case etherTypeIPv4:
@@ -408,7 +437,7 @@ func (sh *Shard) deliver(frame []byte, etherType uint16, verified bool) {
 	case etherTypeARP:
 		ep = sh.arp
 	}
-	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(frame)})
+	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: data})
 	pkt.LinkHeader().Consume(etherHeaderLen)
 	pkt.NetworkProtocolNumber = tcpip.NetworkProtocolNumber(etherType)
 	pkt.RXChecksumValidated = verified
@@ -527,6 +556,7 @@ func (sh *Shard) newNetstack() error {
 	if st.cfg.TCP == TCPStock {
 		sh.tx.acks = nil
 	} else {
+		sh.link.gso = stack.HostGSOSupported
 		d, err := tcpinline.New(sh.ns)
 		if err != nil {
 			if sh.index == 0 {

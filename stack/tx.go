@@ -84,7 +84,7 @@ func (t *transmitter) WritePacket(pkt *stack.PacketBuffer) tcpip.Error {
 	case t.closed: // netstack's last words, as it is taken down, are no loss
 		t.mu.Unlock()
 		return &tcpip.ErrClosedForSend{}
-	case t.waiting == 0 && len(t.stock) > 0:
+	case t.waiting == 0 && len(t.stock) >= segmentsOf(pkt):
 		if !t.fill(pkt) {
 			t.dropped++
 			t.mu.Unlock()
@@ -104,25 +104,26 @@ func (t *transmitter) WritePacket(pkt *stack.PacketBuffer) tcpip.Error {
 	return nil
 }
 
-// fill copies pkt into a frame of the stock. It returns false when pkt is
-// longer than a frame. The caller holds mu.
+// fill copies pkt into a frame of the stock, or into as many as it has segments.
+// It returns false when one is longer than a frame. The caller holds mu and has
+// made sure that there are frames.
 func (t *transmitter) fill(pkt *stack.PacketBuffer) bool {
+	if n := segmentsOf(pkt); n > 1 {
+		return t.fillSegments(pkt, n)
+	}
 	f := t.stock[len(t.stock)-1]
-	if pkt.Size() > cap(f.Data) {
+	size := pkt.Size()
+	if size > cap(f.Data) {
 		return false
 	}
-	b := f.Data[:0]
+	f.Data = f.Data[:size]
 	views, skip := pkt.AsViewList()
-	for v := views.Front(); v != nil; v = v.Next() {
-		part := v.AsSlice()
-		if skip >= len(part) {
-			skip -= len(part)
-			continue
-		}
-		b = append(b, part[skip:]...)
-		skip = 0
+	from := viewCursor{v: views.Front(), at: skip}
+	from.read(f.Data)
+	if gso := &pkt.GSOOptions; gso.Type != stack.GSONone && gso.NeedsCsum {
+		tcp := etherHeaderLen + int(gso.L3HdrLen)
+		sealTCP(f.Data[etherHeaderLen:tcp], f.Data[tcp:])
 	}
-	f.Data = b
 	t.stock = t.stock[:len(t.stock)-1]
 	t.filled = append(t.filled, f)
 	return true
@@ -183,7 +184,7 @@ func (t *transmitter) swap() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.restock()
-	for t.waiting > 0 && len(t.stock) > 0 {
+	for t.waiting > 0 && len(t.stock) >= segmentsOf(t.backlog[t.head]) {
 		pkt := t.backlog[t.head]
 		t.backlog[t.head] = nil
 		t.head = (t.head + 1) % txBacklog

@@ -67,15 +67,7 @@ func answerUDP(frame []byte, v6 bool, id uint16) {
 // sealUDP sets the checksum of the datagram that is l4 and then rest.
 func sealUDP(l4, src, dst, rest []byte) {
 	l4[6], l4[7] = 0, 0
-	sum := uint32(protoUDP) + uint32(len(l4)) + uint32(len(rest))
-	for _, a := range [2][]byte{src, dst} {
-		for ; len(a) >= 4; a = a[4:] {
-			sum += uint32(binary.BigEndian.Uint16(a)) + uint32(binary.BigEndian.Uint16(a[2:]))
-		}
-	}
-	sum = sum&0xffff + sum>>16
-	sum = sum&0xffff + sum>>16
-	folded := checksum.Checksum(l4, uint16(sum)) // l4 is of even length, or rest is empty
+	folded := checksum.Checksum(l4, pseudoSum(protoUDP, len(l4)+len(rest), src, dst)) // l4 is of even length, or rest is empty
 	if len(rest) > 0 {
 		folded = checksum.Checksum(rest, folded)
 	}
