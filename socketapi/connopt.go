@@ -3,6 +3,8 @@ package socketapi
 import (
 	"net"
 	"time"
+
+	"shardnet/stack"
 )
 
 // What package net takes for a zero field of a net.KeepAliveConfig.
@@ -48,11 +50,15 @@ func (c *Conn) SetKeepAliveConfig(config net.KeepAliveConfig) error {
 	return c.option(func() error { return c.setKeepAlive(config) })
 }
 
-// setKeepAlive translates: for package net zero is the default and negative is
-// unchanged, for a flow zero is unchanged.
 func (c *Conn) setKeepAlive(k net.KeepAliveConfig) error {
 	c.keepAlive.Store(k.Enable)
-	return c.flow.SetKeepAlive(k.Enable,
+	return setKeepAlive(c.flow, k)
+}
+
+// setKeepAlive translates: for package net zero is the default and negative is
+// unchanged, for a flow zero is unchanged.
+func setKeepAlive(f stack.Flow, k net.KeepAliveConfig) error {
+	return f.SetKeepAlive(k.Enable,
 		max(orDefault(k.Idle, defaultKeepAlive), 0),
 		max(orDefault(k.Interval, defaultKeepAlive), 0),
 		max(orDefault(k.Count, defaultKeepAliveCount), 0))

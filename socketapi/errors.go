@@ -13,6 +13,7 @@ var (
 	errMissingAddress = errors.New("missing address")
 	errNoStack        = errors.New("nil stack")
 	errNoShards       = errors.New("stack has no such shard")
+	errNoHandler      = errors.New("nil handler")
 )
 
 // overError names the reason in the bits of waiter.over. Closed wins, as in

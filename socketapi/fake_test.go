@@ -42,6 +42,8 @@ type fakeShard struct {
 	next  uint16
 
 	noPorts bool // DialTCP finds no free port
+
+	loop fakeLoop
 }
 
 func (n *fakeNet) newHost(shards int, addrs ...netip.Addr) *fakeHost {
@@ -60,10 +62,18 @@ func (h *fakeHost) shard(i int) shard     { return h.shards[i] }
 // Close ends the host as a stack does: sockets are closed, connections are shut
 // without their owners.
 func (h *fakeHost) Close() error {
+	h.shut()
+	for _, sh := range h.shards {
+		sh.loop.stop()
+	}
+	return nil
+}
+
+func (h *fakeHost) shut() {
 	h.net.mu.Lock()
 	defer h.net.mu.Unlock()
 	if h.over {
-		return nil
+		return
 	}
 	h.over = true
 	close(h.done)
@@ -82,7 +92,6 @@ func (h *fakeHost) Close() error {
 			f.peer.readable()
 		}
 	}
-	return nil
 }
 
 // covers reports whether a socket bound to local takes what is sent to a.

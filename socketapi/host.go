@@ -21,6 +21,9 @@ type shard interface {
 	ListenUDP(local netip.AddrPort, opt stack.SocketOptions) (stack.PacketFlow, error)
 	DialTCP(local, remote netip.AddrPort, opt stack.SocketOptions) (stack.Flow, error)
 	DialUDP(local, remote netip.AddrPort, opt stack.SocketOptions) (stack.PacketFlow, error)
+
+	Serve(socket interface{ Shard() int }, t stack.Task) error
+	Post(t stack.Task)
 }
 
 type stackHost struct{ *stack.Stack }

@@ -30,6 +30,14 @@ type ListenConfig struct {
 	// KeepAliveConfig is not enabled.
 	KeepAlive       time.Duration
 	KeepAliveConfig net.KeepAliveConfig
+
+	// MaxBuffered bounds, in bytes, the input of a connection that its Handler
+	// has not consumed; 0 is 1 MiB. More is not read from the connection.
+	MaxBuffered int
+
+	// MaxUnsent bounds, in bytes, what is kept of a Handler's writes while the
+	// stack has no room for it; 0 is 64 KiB. The stack's own buffer comes on top.
+	MaxUnsent int
 }
 
 func (lc *ListenConfig) options(v6only bool) stack.SocketOptions {

@@ -1,0 +1,301 @@
+package socketapi
+
+import (
+	"io"
+	"net"
+	"syscall"
+
+	"shardnet/stack"
+)
+
+// Bounds of what one connection does in a turn of the loop, so that none starves
+// the others: a turn ends when either is reached, and the connection is posted
+// for the next.
+const (
+	turnBytes = 64 << 10
+	turnReads = 16
+)
+
+// A read is made into the loop's buffer, behind what was kept, if that is no more
+// than shortRest; otherwise into the connection's own.
+const (
+	readBuffer = 64 << 10
+	shortRest  = 8 << 10
+)
+
+// connTask is an EventConn as the task of its flow, which runs when the flow is
+// ready and when the connection has posted itself.
+type connTask EventConn
+
+// RunOnShard implements stack.Task.
+func (t *connTask) RunOnShard() {
+	c := (*EventConn)(t)
+	c.state &^= connAgain
+	if c.state&connOver != 0 {
+		return
+	}
+	c.loop.begin()
+	c.send()
+	c.read()
+	c.loop.settle()
+}
+
+// String names the handler.
+func (t *connTask) String() string { return t.loop.String() }
+
+// again has the connection go on in the next turn.
+func (c *EventConn) again() {
+	if c.state&connAgain == 0 {
+		c.state |= connAgain
+		c.loop.sh.Post((*connTask)(c))
+	}
+}
+
+// touch has the connection settled when the present callback is over.
+func (c *EventConn) touch() {
+	if c.state&connDirty == 0 {
+		c.state |= connDirty
+		c.loop.touch(c)
+	}
+}
+
+// fail notes that the connection is to end, and why. The first reason stands.
+func (c *EventConn) fail(op string, err error) {
+	if c.state&(connOver|connFailed) == 0 {
+		c.state |= connFailed
+		c.rare().cause = c.opError(op, err)
+		c.touch()
+	}
+}
+
+// read reads until there is nothing, or the turn is over, and gives the handler
+// what it gets.
+func (c *EventConn) read() {
+	left := turnBytes
+	for range turnReads {
+		if c.state&(connEnding|connEOF|connFull) != 0 || c.in.len() >= c.loop.maxBuffered {
+			return
+		}
+		n, err := c.readOnce()
+		if err != nil {
+			switch {
+			case err == stack.ErrWouldBlock:
+			case c.loop.srv.life.over():
+				c.fail("read", net.ErrClosed)
+			case err == io.EOF:
+				c.state |= connEOF
+				c.touch()
+			default:
+				c.fail("read", err)
+			}
+			return
+		}
+		if left -= n; left <= 0 {
+			break
+		}
+	}
+	c.again()
+}
+
+// readOnce reads once and offers what was kept before and what it has read.
+func (c *EventConn) readOnce() (int, error) {
+	l := c.loop
+	kept := c.in.len()
+	if kept > shortRest {
+		c.in = l.pool.reserve(c.in, min(kept, l.maxBuffered-kept))
+		at := len(c.in.b)
+		room := min(cap(c.in.b)-at, l.maxBuffered-kept)
+		n, err := c.flow.Read(c.in.b[at : at+room])
+		if n > 0 {
+			c.in.b = c.in.b[:at+n]
+			c.offer()
+		}
+		return n, err
+	}
+	buf := l.buf[:min(len(l.buf), l.maxBuffered)]
+	copy(buf, c.in.bytes())
+	n, err := c.flow.Read(buf[kept:])
+	if n == 0 {
+		return 0, err
+	}
+	if c.in != nil {
+		c.in = l.pool.consume(c.in, kept)
+	}
+	data := buf[:kept+n]
+	rest := data[c.deliver(data):]
+	if len(rest) > 0 && c.state&connEnding == 0 {
+		c.in = l.pool.reserve(nil, len(rest))
+		c.in.b = append(c.in.b, rest...)
+		c.checkFull()
+	}
+	return n, nil
+}
+
+// offer gives the handler what was kept.
+func (c *EventConn) offer() {
+	if c.in == nil || c.state&connEnding != 0 {
+		return
+	}
+	full := c.in.len() >= c.loop.maxBuffered
+	c.in = c.loop.pool.consume(c.in, c.deliver(c.in.bytes()))
+	c.checkFull()
+	if full && c.in.len() < c.loop.maxBuffered {
+		c.again() // reading had stopped
+	}
+}
+
+// deliver calls the handler with data and returns how much it has consumed.
+func (c *EventConn) deliver(data []byte) int {
+	n := c.loop.h.OnData(c, data)
+	if n < 0 || n > len(data) {
+		c.fail("read", errConsumed(c.loop.h, n, len(data)))
+		return 0
+	}
+	return n
+}
+
+// checkFull ends a connection whose input buffer is full, and whose handler waits
+// for nothing but more input.
+func (c *EventConn) checkFull() {
+	if c.in.len() >= c.loop.maxBuffered && c.state&connFull == 0 && c.working() == 0 {
+		c.fail("read", ErrTooMuchUnread)
+	}
+}
+
+// working is how many calls of Go have not returned.
+func (c *EventConn) working() int {
+	if c.extra == nil {
+		return 0
+	}
+	return c.extra.work
+}
+
+// take gathers bytes of p below the limit and returns how many.
+func (c *EventConn) take(p []byte) (int, error) {
+	limit := c.loop.maxUnsent
+	if c.out == nil && len(p) >= limit {
+		// Too much to gather: nothing is gained by a copy.
+		n, err := c.flow.Write(p)
+		if err == stack.ErrWouldBlock {
+			err = nil
+		}
+		if err != nil {
+			return n, c.writeFailed(err)
+		}
+		p = p[n:]
+		m := min(len(p), limit)
+		if m > 0 {
+			c.gather(p[:m])
+		}
+		return n + m, nil
+	}
+	n := min(len(p), limit-c.out.len())
+	if n > 0 {
+		c.gather(p[:n])
+	}
+	return n, nil
+}
+
+func (c *EventConn) gather(p []byte) {
+	c.out = c.loop.pool.reserve(c.out, len(p))
+	c.out.b = append(c.out.b, p...)
+	c.touch()
+}
+
+// flush gives the flow what was gathered, and returns how much it took.
+func (c *EventConn) flush() (int, error) {
+	if c.out == nil {
+		return 0, nil
+	}
+	n, err := c.flow.Write(c.out.bytes())
+	c.out = c.loop.pool.consume(c.out, n)
+	if err != nil && err != stack.ErrWouldBlock {
+		return n, c.writeFailed(err)
+	}
+	return n, nil
+}
+
+func (c *EventConn) writeFailed(err error) error {
+	if c.loop.srv.life.over() {
+		err = net.ErrClosed
+	}
+	c.fail("write", err)
+	return c.extra.cause
+}
+
+// send flushes, and tells the handler when there is room again.
+func (c *EventConn) send() {
+	if c.state&(connFailed|connAborted) != 0 {
+		return
+	}
+	if _, err := c.flush(); err != nil {
+		return
+	}
+	if c.out.len() == 0 && c.state&(connClosing|connShut|connEOF) != 0 {
+		c.touch()
+	}
+	if c.roomAgain() && c.state&connEnding == 0 {
+		c.state &^= connFull
+		c.touch()
+		c.loop.h.OnWritable(c)
+		c.offer()
+	}
+}
+
+func (c *EventConn) roomAgain() bool {
+	return c.state&connFull != 0 && c.out.len() <= c.loop.maxUnsent/2
+}
+
+// settle does what callbacks left to do: it sends what they wrote, and ends the
+// connection if that is due.
+func (c *EventConn) settle() {
+	switch {
+	case c.state&connOver != 0:
+		return
+	case c.state&connAborted != 0:
+		c.flow.Abort()
+		c.finish(c.opError("close", syscall.ECONNABORTED))
+		return
+	}
+	if c.state&connFailed == 0 {
+		_, _ = c.flush() // an error is noted
+	}
+	switch {
+	case c.state&connFailed != 0:
+		_ = c.flow.Close() // it has ended already
+		c.finish(c.extra.cause)
+	case c.out != nil:
+		// The flow tells when it has room.
+	case c.state&connClosing != 0, c.state&(connEOF|connFull) == connEOF && c.working() == 0:
+		_ = c.flow.Close()
+		c.finish(nil)
+	case c.state&(connShut|connShutDone) == connShut:
+		c.state |= connShutDone
+		if err := c.flow.CloseWrite(); err != nil {
+			_ = c.flow.Close()
+			c.finish(c.opError("close", err))
+			return
+		}
+	}
+	if c.roomAgain() && c.state&connEnding == 0 {
+		c.again()
+	}
+}
+
+// finish makes the last call, when the flow is given up.
+func (c *EventConn) finish(err error) {
+	c.state |= connOver
+	l := c.loop
+	l.pool.put(c.in)
+	l.pool.put(c.out)
+	c.in, c.out = nil, nil
+	l.remove(c)
+	l.h.OnClose(c, err)
+}
+
+func (c *EventConn) opError(op string, err error) error {
+	return &net.OpError{
+		Op: op, Net: c.loop.srv.net,
+		Source: tcpAddr(c.LocalAddr()), Addr: tcpAddr(c.RemoteAddr()), Err: sysError(op, err),
+	}
+}

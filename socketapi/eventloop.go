@@ -1,0 +1,156 @@
+package socketapi
+
+import (
+	"fmt"
+	"net"
+	"sync/atomic"
+
+	"shardnet/stack"
+)
+
+// acceptBatch bounds the connections accepted in one turn.
+const acceptBatch = 64
+
+// eventLoop is a Server's part on one shard. But for open, everything in it
+// belongs to the shard's loop once the server is started.
+type eventLoop struct {
+	srv      *Server
+	sh       shard
+	listener stack.Listener
+	h        Handler
+
+	maxBuffered, maxUnsent int
+
+	buf   []byte       // what connections read into
+	pool  bufPool      // for what must be kept
+	conns []*EventConn // open ones, in any order
+	open  atomic.Int64 // len(conns), for others to read
+
+	// Connections whose callbacks left something to do. It is done when the
+	// callbacks of a run are over; if they were not called by a run of this
+	// loop but, say, by another server's, a run is posted.
+	dirty   []*EventConn
+	running bool
+
+	listening bool
+	ended     bool
+}
+
+// RunOnShard implements stack.Task: there are connections to accept, or the
+// listener was closed.
+func (l *eventLoop) RunOnShard() {
+	l.begin()
+	defer l.settle()
+	if !l.listening {
+		return
+	}
+	for range acceptBatch {
+		f, err := l.listener.Accept()
+		switch {
+		case err == nil:
+			l.accept(f)
+		case err == stack.ErrWouldBlock:
+			return
+		case err == net.ErrClosed:
+			l.listening = false
+			if l.srv.life.over() {
+				l.failAll(net.ErrClosed)
+			}
+			return
+		}
+		// Other errors are of one connection that did not come about.
+	}
+	l.sh.Post(l)
+}
+
+// String names the handler.
+func (l *eventLoop) String() string { return fmt.Sprintf("%T", l.h) }
+
+func (l *eventLoop) accept(f stack.Flow) {
+	c := &EventConn{flow: f, loop: l, slot: int32(len(l.conns))}
+	l.conns = append(l.conns, c)
+	l.open.Add(1)
+	if ka := l.srv.ka; ka.Enable {
+		// As in package net, a connection that can't have probes is still good.
+		_ = setKeepAlive(f, ka)
+	}
+	l.h.OnOpen(c)
+	if c.state&connOver == 0 {
+		if err := l.sh.Serve(f, (*connTask)(c)); err != nil {
+			c.fail("accept", err)
+		}
+	}
+}
+
+// remove forgets a connection that is over.
+func (l *eventLoop) remove(c *EventConn) {
+	last := len(l.conns) - 1
+	l.conns[c.slot] = l.conns[last]
+	l.conns[c.slot].slot = c.slot
+	l.conns[last] = nil
+	l.conns = l.conns[:last]
+	l.open.Add(-1)
+}
+
+// begin and settle enclose every run on the loop that calls the handler.
+func (l *eventLoop) begin() { l.running = true }
+
+func (l *eventLoop) settle() {
+	for i := 0; i < len(l.dirty); i++ {
+		c := l.dirty[i]
+		l.dirty[i] = nil
+		c.state &^= connDirty
+		c.settle()
+	}
+	l.dirty = l.dirty[:0]
+	l.running = false
+	if !l.listening && !l.ended && len(l.conns) == 0 {
+		l.ended = true
+		l.srv.loopEnded()
+	}
+}
+
+func (l *eventLoop) touch(c *EventConn) {
+	l.dirty = append(l.dirty, c)
+	if !l.running && len(l.dirty) == 1 {
+		l.sh.Post(settleTask{l})
+	}
+}
+
+// failAll ends all connections at once.
+func (l *eventLoop) failAll(err error) {
+	for _, c := range l.conns {
+		c.fail("read", err)
+	}
+}
+
+// settleTask does what callbacks left to do that were called by other tasks than
+// this loop's.
+type settleTask struct{ l *eventLoop }
+
+func (t settleTask) RunOnShard() {
+	t.l.begin()
+	t.l.settle()
+}
+
+func (t settleTask) String() string { return t.l.String() }
+
+// endTask closes all connections in order, or resets them.
+type endTask struct {
+	l     *eventLoop
+	abort bool
+}
+
+func (t endTask) RunOnShard() {
+	t.l.begin()
+	for _, c := range t.l.conns {
+		if t.abort {
+			c.Abort()
+		} else {
+			c.Close()
+		}
+	}
+	t.l.settle()
+}
+
+func (t endTask) String() string { return t.l.String() }
