@@ -198,7 +198,8 @@ func BenchmarkRR(b *testing.B) {
 // with a goroutine at each end.
 func BenchmarkBulk(b *testing.B) {
 	const piece = 64 << 10
-	server, client := pair(b, 1, 1)
+	a, z := newBareCable(b, 1, 1)
+	server, client := startStack(b, a, serverConfig()), startStack(b, z, clientConfig())
 	l, err := server.Shard(0).ListenTCP(netip.AddrPortFrom(serverAddr4, 9), stack.SocketOptions{})
 	if err != nil {
 		b.Fatal(err)
