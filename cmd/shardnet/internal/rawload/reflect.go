@@ -1,0 +1,329 @@
+package rawload
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"time"
+
+	"shardnet/driver"
+)
+
+// reflectSpin is for how long Reflect polls before it waits in the queue, as long
+// as a shard does.
+const reflectSpin = 50 * time.Microsecond
+
+// discardPort is where Reflect acknowledges and does not answer (RFC 863).
+const discardPort = 9
+
+// Reflect serves the generator's workloads on one queue with no stack at all, for
+// a limit to compare servers with. It owns q until it returns: when ctx ends, with
+// nil, or when the queue fails.
+//
+// A received frame is turned into its answer in place and sent from where it lies.
+// Nothing is remembered from one frame to the next, and no checksum of a received
+// frame verified:
+//
+//   - ARP and NDP for own are answered.
+//   - A UDP datagram goes back as it came. One that is a get or set of this
+//     package's memcached keys is answered as by a server that has them all.
+//   - TCP: SYN gets SYN-ACK, from the same initial sequence number, so that the
+//     echo of a segment has its own sequence number. Data goes back in one segment
+//     that acknowledges it; to port 9 it is only acknowledged. FIN gets FIN. A
+//     segment that is one whole memcached request gets the answer, at the sequence
+//     number that the request acknowledges: so requests may not overlap, and those
+//     too long for a segment are beyond it.
+func Reflect(ctx context.Context, q driver.Queue, info driver.Info, own []netip.Addr) error {
+	if len(own) == 0 || len(own) > maxSources {
+		return errors.New("reflect: need addresses of its own")
+	}
+	var by [2]sources // IPv4, IPv6
+	for i, six := range []bool{false, true} {
+		var addrs []netip.Addr
+		for _, a := range own {
+			if a.Is6() == six {
+				addrs = append(addrs, a)
+			}
+		}
+		by[i].init(addrs)
+	}
+	r := &reflector{info: info, own: by, mac: [6]byte(info.MAC)}
+	r.link.q = q
+	defer r.link.release()
+	defer context.AfterFunc(ctx, q.Wake)()
+	err := r.run(ctx)
+	if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+type reflector struct {
+	info  driver.Info
+	mac   [6]byte
+	own   [2]sources
+	link  link // for what can't be answered in place
+	rx    [batch]driver.Frame
+	tx    [2 * batch]driver.Frame
+	held  int // of tx, left by a full ring
+	spare [batch]driver.Frame
+}
+
+func (r *reflector) run(ctx context.Context) error {
+	busy := time.Now()
+	for ctx.Err() == nil {
+		n, err := r.link.q.Receive(r.rx[:min(batch, len(r.tx)-r.held)])
+		if err != nil {
+			return err
+		}
+		if n == 0 && r.held == 0 {
+			if time.Since(busy) > reflectSpin {
+				if err := r.link.q.Wait(10 * time.Millisecond); err != nil {
+					return err
+				}
+				busy = time.Now()
+			}
+			continue
+		}
+		if err := r.turn(n); err != nil {
+			return err
+		}
+		busy = time.Now()
+	}
+	return nil
+}
+
+// turn answers the n frames of rx.
+func (r *reflector) turn(n int) error {
+	unanswered := 0
+	for _, f := range r.rx[:n] {
+		if size := r.answer(f.Data, cap(f.Data)); size > 0 {
+			f.Data = f.Data[:size]
+			r.tx[r.held] = f
+			r.held++
+		} else {
+			r.spare[unanswered] = f
+			unanswered++
+		}
+	}
+	r.link.q.Release(r.spare[:unanswered])
+	if r.held == 0 {
+		return nil
+	}
+	sent, err := r.link.q.Transmit(r.tx[:r.held])
+	copy(r.tx[:], r.tx[sent:r.held])
+	r.held -= sent
+	r.link.fail(err)
+	r.link.fail(r.link.q.Flush())
+	return r.link.err
+}
+
+// answer turns a frame into its answer and returns its length, at most room; 0 is
+// no answer.
+func (r *reflector) answer(frame []byte, room int) int {
+	if len(frame) < etherLen {
+		return 0
+	}
+	room = min(room, etherLen+r.info.MTU)
+	b := frame[etherLen:]
+	switch be.Uint16(frame[12:]) {
+	case etherTypeARP:
+		if len(b) < arpLen || !isARPFor4(b) || be.Uint16(b[6:]) != 1 || r.own[0].find(b[24:28]) < 0 {
+			return 0
+		}
+		var asker [10]byte
+		copy(asker[:], b[8:18])
+		target := [4]byte(b[24:28])
+		putEther(frame, asker[:6], r.mac[:], etherTypeARP)
+		putARP(b, 2, r.mac[:], target[:], asker[:6], asker[6:])
+		return etherLen + arpLen
+	case etherTypeIPv4:
+		if len(b) < ipv4Len || b[0] != 0x45 || be.Uint16(b[6:])&0x3fff != 0 || r.own[0].find(b[16:20]) < 0 {
+			return 0
+		}
+		total := int(be.Uint16(b[2:]))
+		if total < ipv4Len || total > len(b) {
+			return 0
+		}
+		src := [4]byte(b[12:16])
+		copy(b[12:16], b[16:20])
+		copy(b[16:20], src[:])
+		n := r.transport(frame[:etherLen+total], b[9], etherLen+ipv4Len, room)
+		if n > 0 && n != etherLen+total {
+			be.PutUint16(b[2:], uint16(n-etherLen))
+			be.PutUint16(b[10:], 0)
+			be.PutUint16(b[10:], ^fold(sum(b[:ipv4Len], 0)))
+		}
+		return n
+	case etherTypeIPv6:
+		if len(b) < ipv6Len {
+			return 0
+		}
+		n := int(be.Uint16(b[4:]))
+		if n > len(b)-ipv6Len {
+			return 0
+		}
+		if b[6] == protoICMPv6 {
+			return r.ndp(frame[:etherLen+ipv6Len+n], room)
+		}
+		if r.own[1].find(b[24:40]) < 0 {
+			return 0
+		}
+		src := [16]byte(b[8:24])
+		copy(b[8:24], b[24:40])
+		copy(b[24:40], src[:])
+		size := r.transport(frame[:etherLen+ipv6Len+n], b[6], etherLen+ipv6Len, room)
+		if size > 0 {
+			be.PutUint16(b[4:], uint16(size-etherLen-ipv6Len))
+		}
+		return size
+	}
+	return 0
+}
+
+// ndp answers a solicitation.
+func (r *reflector) ndp(frame []byte, room int) int {
+	var p packet
+	if p.parse(frame, false) != isICMPv6 || !isNDP(&p) || p.l4[0] != icmpNeighborSolicit ||
+		r.own[1].find(p.l4[8:24]) < 0 || room < etherLen+ipv6Len+neighborLen {
+		return 0
+	}
+	var answer [etherLen + ipv6Len + neighborLen]byte
+	n := answerSolicit(answer[:], &p, r.mac[:])
+	return copy(frame[:n:room], answer[:n])
+}
+
+// transport answers a UDP or TCP packet whose transport header begins at at, and
+// whose addresses have been exchanged already.
+func (r *reflector) transport(frame []byte, proto uint8, at, room int) int {
+	var mac [6]byte
+	copy(mac[:], frame)
+	copy(frame, frame[6:12])
+	copy(frame[6:12], mac[:])
+	b := frame[at:]
+	switch {
+	case proto == protoUDP && len(b) >= udpHeaderLen:
+		swapPorts(b)
+		if n := int(be.Uint16(b[4:])); n < udpHeaderLen || n > len(b) {
+			return 0
+		}
+		body := b[udpHeaderLen:]
+		if len(body) <= memFrameLen || be.Uint32(body[2:]) != 1 {
+			return len(frame)
+		}
+		n := memcachedAnswer(body[memFrameLen:], room-at-udpHeaderLen-memFrameLen)
+		if n == 0 {
+			return len(frame)
+		}
+		size := at + udpHeaderLen + memFrameLen + n
+		b = frame[at:size]
+		be.PutUint16(b[4:], uint16(len(b)))
+		be.PutUint16(b[6:], 0)
+		be.PutUint16(b[6:], udpChecksum(sum(b, addressSum(frame, at, proto, len(b)))))
+		return size
+	case proto == protoTCP && len(b) >= tcpHeaderLen:
+		swapPorts(b)
+		return r.tcp(frame, at, room)
+	}
+	return 0
+}
+
+// tcp answers a segment.
+func (r *reflector) tcp(frame []byte, at, room int) int {
+	b := frame[at:]
+	offset := int(b[12]>>4) * 4
+	if offset < tcpHeaderLen || offset > len(b) {
+		return 0
+	}
+	payload := b[offset:]
+	seq, ack, flags := be.Uint32(b[4:]), be.Uint32(b[8:]), b[13]
+	end := seq + uint32(len(payload))
+	switch {
+	case flags&flagRST != 0:
+		return 0
+	case flags&flagSYN != 0:
+		if flags&flagACK != 0 {
+			return 0
+		}
+		// The options go back as they came: they are fit for an answer.
+		return r.seal(frame, at, seq, seq+1, flagSYN|flagACK)
+	case len(payload) == 0 && flags&flagFIN == 0:
+		return 0
+	case flags&flagFIN != 0:
+		if len(payload) == 0 {
+			return r.seal(frame, at, ack, end+1, flagFIN|flagACK)
+		}
+		return r.seal(frame, at, seq, end+1, flagFIN|flagACK|flagPSH)
+	case be.Uint16(b) == discardPort:
+		return r.seal(frame[:at+offset], at, ack, end, flagACK)
+	}
+	if n := memcachedAnswer(payload, room-at-offset); n > 0 {
+		return r.seal(frame[:at+offset+n], at, ack, end, flagACK|flagPSH)
+	}
+	return r.reseal(b, len(frame), end)
+}
+
+// seal makes a segment's header and checksum.
+func (r *reflector) seal(frame []byte, at int, seq, ack uint32, flags uint8) int {
+	b := frame[at:]
+	be.PutUint32(b[4:], seq)
+	be.PutUint32(b[8:], ack)
+	b[13] = flags
+	be.PutUint16(b[16:], 0)
+	be.PutUint16(b[16:], ^fold(sum(b, addressSum(frame, at, protoTCP, len(b)))))
+	return len(frame)
+}
+
+// reseal changes nothing but the acknowledgement, and the checksum by as much (RFC
+// 1624, equation 3).
+func (r *reflector) reseal(b []byte, size int, ack uint32) int {
+	old := be.Uint32(b[8:])
+	be.PutUint32(b[8:], ack)
+	be.PutUint16(b[16:], ^fold(uint64(^be.Uint16(b[16:]))+uint64(^old)+uint64(ack)))
+	return size
+}
+
+// memcachedAnswer writes the answer to the request b over it, within room bytes,
+// and returns its length; 0 if b is no whole request.
+func memcachedAnswer(b []byte, room int) int {
+	if len(b) < 4+keyLen+2 || b[1] != 'e' || b[2] != 't' || b[3] != ' ' {
+		return 0
+	}
+	k, n, ok := parseKey(b[4:])
+	switch {
+	case !ok || string(b[len(b)-2:]) != "\r\n":
+		return 0
+	case b[0] == 'g' && len(b) == 4+keyLen+2 && n+valueOverhead <= room:
+		return len(appendValue(b[:0:room], k, n))
+	case b[0] == 's':
+		// A whole one is not longer than its first line, value and end.
+		if want := 4 + keyLen + 1 + digits(k) + 3 + digits(uint32(n)) + 2 + n + 2; len(b) == want {
+			return copy(b, stored)
+		}
+	}
+	return 0
+}
+
+func digits(v uint32) int {
+	n := 1
+	for ; v >= 10; v /= 10 {
+		n++
+	}
+	return n
+}
+
+func swapPorts(b []byte) {
+	v := be.Uint32(b)
+	be.PutUint32(b, v<<16|v>>16)
+}
+
+// addressSum is the sum of the pseudo-header of a packet with n bytes of transport
+// header and payload at at.
+func addressSum(frame []byte, at int, proto uint8, n int) uint64 {
+	addrs := frame[etherLen+12 : at] // IPv4 without options: the addresses come last
+	if at == etherLen+ipv6Len {
+		addrs = frame[etherLen+8 : at]
+	}
+	return sum(addrs, uint64(proto)+uint64(n))
+}
