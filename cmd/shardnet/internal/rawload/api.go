@@ -79,6 +79,12 @@ type Work struct {
 	Warmup, Duration time.Duration // Duration 0 is a second
 	// Hold is for how long Idle holds all connections before it asks them.
 	Hold time.Duration
+
+	// Planned is called, unless nil, as soon as it is known when the measured part
+	// begins and ends; for Idle, when all connections are held and until when. It
+	// is called by Run, so it must not take long: to look at the server meanwhile,
+	// start a goroutine.
+	Planned func(from, to time.Time)
 	// Timeout is when a UDP request counts as lost, and its slot is used again; 0
 	// is 200 ms. TCP retransmits instead.
 	Timeout time.Duration

@@ -19,6 +19,7 @@ type Generator struct {
 	spin time.Duration
 	link link
 	rx   [batch]driver.Frame
+	in   packet // of the frame at hand
 	rng  *rand.PCG
 
 	epoch time.Time
@@ -144,17 +145,17 @@ func (g *Generator) loop(w workload) error {
 
 // input answers what is asked of the host, and gives the rest to w.
 func (g *Generator) input(w workload, frame []byte) {
-	var p packet
+	p := &g.in // not a local: what is handed to an interface's method is allocated
 	c := p.parse(frame, g.cfg.Info.Offloads.RxChecksumPartial)
 	switch c {
 	case isUDP, isTCP:
 		if src := g.sources.find(p.dst); src >= 0 && p.srcPort == g.target.port && string(p.src) == string(g.target.ip) {
-			w.input(&p, c, src)
+			w.input(p, c, src)
 		}
 	case isARP:
-		g.arp(&p)
+		g.arp(p)
 	case isICMPv6:
-		g.ndp(&p)
+		g.ndp(p)
 	case damaged:
 		g.result.Damaged++
 	}

@@ -17,7 +17,16 @@ func (g *Generator) measure(w *Work) meter {
 	g.tick()
 	from := g.now + int64(w.Warmup)
 	g.result.Elapsed = w.Duration
-	return meter{r: g.result, from: from, to: from + int64(w.Duration)}
+	m := meter{r: g.result, from: from, to: from + int64(w.Duration)}
+	g.planned(w, m.from, m.to)
+	return m
+}
+
+// planned tells whoever watches of the part from from to to.
+func (g *Generator) planned(w *Work, from, to int64) {
+	if w.Planned != nil {
+		w.Planned(g.epoch.Add(time.Duration(from)), g.epoch.Add(time.Duration(to)))
+	}
 }
 
 func (m *meter) in(t int64) bool { return t >= m.from && t < m.to }
