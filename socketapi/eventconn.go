@@ -27,8 +27,9 @@ type EventConn struct {
 
 // connExtra is what a connection seldom has, or not for long.
 type connExtra struct {
-	work  int   // calls of Go that have not returned
-	cause error // why the connection is to end
+	timers *EventTimer // waiting
+	work   int         // calls of Go that have not returned
+	cause  error       // why the connection is to end
 }
 
 // connState are the bits of an EventConn's state.

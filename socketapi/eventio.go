@@ -289,6 +289,7 @@ func (c *EventConn) finish(err error) {
 	l.pool.put(c.in)
 	l.pool.put(c.out)
 	c.in, c.out = nil, nil
+	c.stopTimers()
 	l.remove(c)
 	l.h.OnClose(c, err)
 }

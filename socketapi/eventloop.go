@@ -66,6 +66,26 @@ func (l *eventLoop) RunOnShard() {
 // String names the handler.
 func (l *eventLoop) String() string { return fmt.Sprintf("%T", l.h) }
 
+var _ serverPart = (*eventLoop)(nil)
+
+func (l *eventLoop) shard() shard       { return l.sh }
+func (l *eventLoop) start() error       { return l.sh.Serve(l.listener, l) }
+func (l *eventLoop) end(abort bool)     { l.sh.Post(endTask{l, abort}) }
+func (l *eventLoop) connections() int64 { return l.open.Load() }
+
+func (l *eventLoop) stop() {
+	_ = l.listener.Close() // the stack may have closed it before
+	l.sh.Post(l)
+}
+
+// loopOver runs on the loop's goroutine when the loop has ended.
+func (l *eventLoop) loopOver() {
+	l.begin()
+	l.listening = false
+	l.failAll(net.ErrClosed)
+	l.settle()
+}
+
 func (l *eventLoop) accept(f stack.Flow) {
 	c := &EventConn{flow: f, loop: l, slot: int32(len(l.conns))}
 	l.conns = append(l.conns, c)
@@ -106,7 +126,7 @@ func (l *eventLoop) settle() {
 	l.running = false
 	if !l.listening && !l.ended && len(l.conns) == 0 {
 		l.ended = true
-		l.srv.loopEnded()
+		l.srv.partEnded()
 	}
 }
 

@@ -1,8 +1,10 @@
 package socketapi
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"shardnet/stack"
 )
@@ -16,8 +18,12 @@ type fakeLoop struct {
 	running []stack.Task
 	started bool
 	over    bool
+	dead    bool // fails: runs nothing more
+	last    map[*fakeLast]struct{}
 	done    chan struct{}
 }
+
+type fakeLast struct{ stack.Task }
 
 // Post implements shard.
 func (sh *fakeShard) Post(t stack.Task) {
@@ -27,14 +33,60 @@ func (sh *fakeShard) Post(t stack.Task) {
 	if l.over {
 		return
 	}
+	l.start()
+	l.tasks = append(l.tasks, t)
+	l.cond.Signal()
+}
+
+func (l *fakeLoop) start() {
 	if !l.started {
 		l.started = true
 		l.cond = sync.NewCond(&l.mu)
 		l.done = make(chan struct{})
 		go l.run()
 	}
-	l.tasks = append(l.tasks, t)
-	l.cond.Signal()
+}
+
+// AtEnd implements shard.
+func (sh *fakeShard) AtEnd(t stack.Task) (cancel func()) {
+	l := &sh.loop
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.over {
+		panic("AtEnd on a closed host") // which binds no sockets
+	}
+	l.start()
+	last := &fakeLast{t}
+	if l.last == nil {
+		l.last = make(map[*fakeLast]struct{})
+	}
+	l.last[last] = struct{}{}
+	return func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		delete(l.last, last)
+	}
+}
+
+// AfterFunc implements shard.
+func (sh *fakeShard) AfterFunc(d time.Duration, f func()) (stop func() bool) {
+	var over atomic.Bool
+	t := time.AfterFunc(d, func() {
+		sh.Post(taskFunc(func() {
+			if !over.Swap(true) {
+				f()
+			}
+		}))
+	})
+	return func() bool {
+		t.Stop()
+		return !over.Swap(true)
+	}
+}
+
+// HandleDatagrams implements shard.
+func (sh *fakeShard) HandleDatagrams(stack.PacketFlow, stack.DatagramHandler) error {
+	return errors.New("fake hosts have no frames")
 }
 
 func (l *fakeLoop) run() {
@@ -44,8 +96,13 @@ func (l *fakeLoop) run() {
 		for len(l.tasks) == 0 && !l.over {
 			l.cond.Wait()
 		}
-		if len(l.tasks) == 0 {
+		if l.dead || len(l.tasks) == 0 {
+			last := l.last
+			l.last = nil
 			l.mu.Unlock()
+			for t := range last {
+				t.RunOnShard()
+			}
 			return
 		}
 		l.running, l.tasks = l.tasks, l.running[:0]
@@ -70,6 +127,16 @@ func (l *fakeLoop) stop() {
 	if started {
 		<-l.done
 	}
+}
+
+// kill ends the loop at once, as the failure of its queue does.
+func (sh *fakeShard) kill() {
+	l := &sh.loop
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.start()
+	l.over, l.dead = true, true
+	l.cond.Signal()
 }
 
 // fakeServed has notices post a task, several before it runs once.

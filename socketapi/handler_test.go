@@ -5,14 +5,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"shardnet/driver/memnic"
+	"shardnet/stack"
 )
 
 // funcs is a Handler made of functions; nil ones do what NopHandler does. It
@@ -529,4 +534,133 @@ func TestHandlerWrongCount(t *testing.T) {
 			t.Errorf("OnClose: %v", err)
 		}
 	}
+}
+
+// TestHandlerStackCloses has connections in several states when the stack ends:
+// in order, or because a shard's queue failed.
+func TestHandlerStackCloses(t *testing.T) {
+	test := func(t *testing.T, w *world, end func()) {
+		var errs sync.Map
+		f := &funcs{
+			data: func(c *EventConn, p []byte) int {
+				switch p[0] {
+				case 'w':
+					c.Write(make([]byte, 1<<20)) // and nobody reads
+				case 'c':
+					c.Write(make([]byte, 1<<20))
+					c.Close()
+				case 't':
+					c.AfterFunc(time.Hour, func(*EventConn) { t.Error("timer of a closed connection") })
+				case 'g':
+					c.Go(func() func(*EventConn) {
+						<-w.server.Done()
+						return func(*EventConn) {}
+					})
+				}
+				return 0
+			},
+			close: func(c *EventConn, err error) { errs.Store(c, err) },
+		}
+		s := w.handle(t, ListenConfig{}, f)
+		for _, kind := range "iwctgiwctg" {
+			c := w.dialTo(t, s)
+			c.Write([]byte(string(kind)))
+		}
+		until(t, "all are connected", func() bool { return f.opened.Load() == 10 })
+		end()
+		<-s.Done()
+		if n := f.closed.Load(); n != 10 {
+			t.Errorf("OnClose came for %d of 10 connections", n)
+		}
+		errs.Range(func(_, err any) bool {
+			if err != nil && !errors.Is(err.(error), net.ErrClosed) {
+				t.Errorf("OnClose: %v, want net.ErrClosed", err)
+			}
+			return true
+		})
+		if s.Connections() != 0 {
+			t.Errorf("%d connections", s.Connections())
+		}
+		if err := s.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+		if err := s.Close(); !errors.Is(err, net.ErrClosed) {
+			t.Errorf("second Close: %v", err)
+		}
+	}
+	inWorlds(t, 2, func(t *testing.T, w *world) {
+		test(t, w, func() { w.server.Close() })
+	})
+	t.Run("fails", func(t *testing.T) {
+		w := newFakeWorld(t, 2)
+		test(t, w, func() {
+			w.server.shard(0).(*fakeShard).kill()
+			w.server.Close()
+		})
+	})
+	t.Run("device fails", func(t *testing.T) {
+		w := newStackWorld(t, 2)
+		test(t, w, func() { w.device.Close() }) // under the stack
+	})
+}
+
+// slowHandler blocks its shard, as no handler should.
+type slowHandler struct{ funcs }
+
+func (h *slowHandler) OnData(c *EventConn, p []byte) int {
+	time.Sleep(30 * time.Millisecond)
+	return len(p)
+}
+
+// TestHandlerIsNamed: the stack's log names the handler that blocked its shard.
+func TestHandlerIsNamed(t *testing.T) {
+	var log lockedBuffer
+	a, b, err := memnic.NewPair(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	st, err := stack.New(a, &stack.Config{
+		Addresses: []netip.Prefix{netip.MustParsePrefix("198.18.0.1/24")}, CloseTimeout: 100 * time.Millisecond,
+		HandlerLimit: 10 * time.Millisecond, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	client, err := stack.New(b, &stack.Config{
+		Addresses: []netip.Prefix{netip.MustParsePrefix("198.18.0.2/24")}, CloseTimeout: 100 * time.Millisecond,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	h := &slowHandler{funcs{t: t, within: make([]atomic.Bool, 1)}}
+	if _, err := Handle(st, "tcp", ":7", h); err != nil {
+		t.Fatal(err)
+	}
+	c, err := Dial(client, "tcp", "198.18.0.1:7")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	c.Write([]byte("x"))
+	until(t, "the log names the handler", func() bool { return strings.Contains(log.String(), "*socketapi.slowHandler") })
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
 }

@@ -2,6 +2,7 @@ package socketapi
 
 import (
 	"net/netip"
+	"time"
 
 	"shardnet/stack"
 )
@@ -24,6 +25,9 @@ type shard interface {
 
 	Serve(socket interface{ Shard() int }, t stack.Task) error
 	Post(t stack.Task)
+	AtEnd(t stack.Task) (cancel func())
+	AfterFunc(d time.Duration, f func()) (stop func() bool)
+	HandleDatagrams(f stack.PacketFlow, h stack.DatagramHandler) error
 }
 
 type stackHost struct{ *stack.Stack }

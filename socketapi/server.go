@@ -19,15 +19,26 @@ const (
 // Server is a Handler at work: its listeners, one on each shard, and their
 // connections. Its methods may be called from any goroutine.
 type Server struct {
-	net   string
-	addr  net.Addr
-	life  lifetime
-	ka    net.KeepAliveConfig
-	loops []*eventLoop
+	net    string
+	addr   net.Addr
+	life   lifetime
+	ka     net.KeepAliveConfig
+	parts  []serverPart
+	cancel []func() // of each part's Shard.AtEnd
 
 	closed atomic.Bool
 	left   atomic.Int32 // parts that have not ended
 	done   chan struct{}
+}
+
+// serverPart is what a server has on one shard.
+type serverPart interface {
+	shard() shard
+	start() error // begins to serve
+	stop()        // closes the listener; any goroutine
+	end(bool)     // has the connections closed, or reset; any goroutine
+	loopOver()    // the loop has ended: nothing else of the part runs any more
+	connections() int64
 }
 
 // Handle serves TCP connections with h: it listens on every shard of st, or on
@@ -66,34 +77,55 @@ func (lc *ListenConfig) handle(hst host, network, address string, h Handler) (*S
 	if err != nil {
 		return fail(err)
 	}
-	s := newServer(network, tcpAddr(unmap(flows[0].Addr())), hst.Done(), len(flows))
+	s := newServer(network, tcpAddr(unmap(flows[0].Addr())), hst.Done())
 	s.ka = keepAliveConfig(lc.KeepAlive, lc.KeepAliveConfig)
 	for i, f := range flows {
-		s.loops = append(s.loops, &eventLoop{
+		s.add(&eventLoop{
 			srv: s, sh: hst.shard(i), listener: f, h: h, listening: true,
 			maxBuffered: orDefault(max(lc.MaxBuffered, 0), defaultMaxBuffered),
 			maxUnsent:   orDefault(max(lc.MaxUnsent, 0), defaultMaxUnsent),
 			buf:         make([]byte, readBuffer),
 		})
 	}
-	for _, l := range s.loops { // all are in place before the first connection
-		if err := l.sh.Serve(l.listener, l); err != nil {
-			s.Abort()
-			return fail(err)
-		}
+	if err := s.start(); err != nil {
+		return fail(err)
 	}
 	return s, nil
 }
 
-func newServer(network string, addr net.Addr, life lifetime, parts int) *Server {
-	s := &Server{net: network, addr: addr, life: life, done: make(chan struct{})}
-	s.left.Store(int32(parts))
-	return s
+func newServer(network string, addr net.Addr, life lifetime) *Server {
+	return &Server{net: network, addr: addr, life: life, done: make(chan struct{})}
 }
 
-// loopEnded notes that one part has neither a listener nor connections any more.
-func (s *Server) loopEnded() {
+func (s *Server) add(p serverPart) { s.parts = append(s.parts, p) }
+
+// start begins to serve, when all parts are in place.
+func (s *Server) start() error {
+	s.left.Store(int32(len(s.parts)) + 1) // the last is this function's
+	defer s.partEnded()
+	for _, p := range s.parts {
+		s.cancel = append(s.cancel, p.shard().AtEnd(endOfLoop{p}))
+	}
+	for _, p := range s.parts {
+		if err := p.start(); err != nil {
+			s.Abort()
+			return err
+		}
+	}
+	return nil
+}
+
+// endOfLoop is a part's task for the end of its shard's loop.
+type endOfLoop struct{ p serverPart }
+
+func (e endOfLoop) RunOnShard() { e.p.loopOver() }
+
+// partEnded notes that one part has neither a listener nor connections any more.
+func (s *Server) partEnded() {
 	if s.left.Add(-1) == 0 {
+		for _, cancel := range s.cancel {
+			cancel()
+		}
 		close(s.done)
 	}
 }
@@ -104,8 +136,8 @@ func (s *Server) Addr() net.Addr { return s.addr }
 // Connections returns how many connections are open.
 func (s *Server) Connections() int {
 	n := 0
-	for _, l := range s.loops {
-		n += int(l.open.Load())
+	for _, p := range s.parts {
+		n += int(p.connections())
 	}
 	return n
 }
@@ -121,18 +153,18 @@ func (s *Server) Done() <-chan struct{} { return s.done }
 //
 // The error of a second call is net.ErrClosed.
 func (s *Server) Close() error {
-	if s.stop() {
-		s.post(false)
-		return nil
+	first := s.stop()
+	s.end(false)
+	if !first {
+		return &net.OpError{Op: "close", Net: s.net, Addr: s.addr, Err: net.ErrClosed}
 	}
-	s.post(false)
-	return &net.OpError{Op: "close", Net: s.net, Addr: s.addr, Err: net.ErrClosed}
+	return nil
 }
 
 // Abort stops listening and resets the connections. It does not wait; Done tells.
 func (s *Server) Abort() {
 	s.stop()
-	s.post(true)
+	s.end(true)
 }
 
 // Shutdown stops listening and waits until the connections have ended, by
@@ -153,19 +185,18 @@ func (s *Server) stop() bool {
 	if s.closed.Swap(true) {
 		return false
 	}
-	for _, l := range s.loops {
-		_ = l.listener.Close() // the stack may have closed it before
-		l.sh.Post(l)
+	for _, p := range s.parts {
+		p.stop()
 	}
 	return true
 }
 
-func (s *Server) post(abort bool) {
-	for _, l := range s.loops {
-		l.sh.Post(endTask{l, abort})
+func (s *Server) end(abort bool) {
+	for _, p := range s.parts {
+		p.end(abort)
 	}
 }
 
 func (s *Server) String() string {
-	return fmt.Sprintf("%s %v on %d shards", s.net, s.addr, len(s.loops))
+	return fmt.Sprintf("%s %v on %d shards", s.net, s.addr, len(s.parts))
 }

@@ -20,7 +20,11 @@ type tasks struct {
 	list   []Task
 	closed bool
 	run    []Task // loop's own; changes places with list
+	last   map[*lastTask]struct{}
 }
+
+// lastTask is a task for the end of the loop.
+type lastTask struct{ Task }
 
 // Post has the loop run t, once, after the TCP processing of this turn or the
 // next. It may be called from any goroutine and with a flow's locks held, as a
@@ -78,11 +82,43 @@ func (sh *Shard) AfterFunc(d time.Duration, f func()) (stop func() bool) {
 	return sh.clock.AfterFunc(d, f).Stop
 }
 
-// close drops the tasks that wait, and those to come.
+// AtEnd has t run as the last thing of the loop, on its goroutine, when Close ends
+// it or the stack has failed: what posted tasks were to do, and now can't, it still
+// may. The shard's sockets can be called, though nothing is sent any more. cancel
+// takes t back. If the loop has ended already, t runs at once.
+//
+// AtEnd and cancel may be called from any goroutine. Stack.Close waits for t.
+func (sh *Shard) AtEnd(t Task) (cancel func()) {
+	ts := &sh.tasks
+	ts.mu.Lock()
+	closed, last := ts.closed, &lastTask{t}
+	if !closed {
+		if ts.last == nil {
+			ts.last = make(map[*lastTask]struct{})
+		}
+		ts.last[last] = struct{}{}
+	}
+	ts.mu.Unlock()
+	if closed {
+		t.RunOnShard()
+	}
+	return func() {
+		ts.mu.Lock()
+		delete(ts.last, last)
+		ts.mu.Unlock()
+	}
+}
+
+// close drops the tasks that wait, and those to come, and runs those for the end.
 func (ts *tasks) close() {
 	ts.mu.Lock()
 	ts.closed, ts.list = true, nil
+	last := ts.last
+	ts.last = nil
 	ts.mu.Unlock()
+	for t := range last {
+		t.RunOnShard()
+	}
 }
 
 // pending reports whether a task waits.

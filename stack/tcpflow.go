@@ -56,6 +56,7 @@ func (n *notifier) NotifyEvent(mask waiter.EventMask) {
 func (n *notifier) RunOnShard() {
 	n.posted.Store(false)
 	if t := n.task.Load(); t != nil {
+		n.sh.ran = *t
 		(*t).RunOnShard()
 	}
 }

@@ -1,0 +1,46 @@
+package stack_test
+
+import (
+	"sync/atomic"
+	"testing"
+
+	"shardnet/driver/memnic"
+)
+
+// Tasks for the end of a loop run once, before Close returns, whether the stack is
+// closed or its device fails; those taken back do not; and those that come too late
+// run at once.
+func TestAtEnd(t *testing.T) {
+	for name, fails := range map[string]bool{"closed": false, "device failed": true} {
+		t.Run(name, func(t *testing.T) {
+			a, b, err := memnic.NewPair(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer b.Close()
+			st := startStack(t, a, serverConfig())
+			sh := st.Shard(0)
+			var ran, back atomic.Int64
+			for range 3 {
+				sh.AtEnd(taskFunc(func() { ran.Add(1) }))
+			}
+			sh.AtEnd(taskFunc(func() { back.Add(1) }))()
+			if ran.Load() != 0 {
+				t.Error("a task ran before the end")
+			}
+			if fails {
+				a.Close()
+				<-st.Done()
+			}
+			st.Close()
+			if ran.Load() != 3 || back.Load() != 0 {
+				t.Errorf("%d of 3 tasks ran, %d that were taken back", ran.Load(), back.Load())
+			}
+			cancel := sh.AtEnd(taskFunc(func() { ran.Add(1) }))
+			cancel()
+			if ran.Load() != 4 {
+				t.Error("a task given after the end did not run")
+			}
+		})
+	}
+}
