@@ -191,6 +191,7 @@ func (g *Generator) Run(ctx context.Context, w Work) (*Result, error) {
 		return nil, fmt.Errorf("run load: %w", err)
 	}
 	g.stop.Store(false)
+	g.ending = false
 	defer context.AfterFunc(ctx, func() {
 		g.stop.Store(true)
 		g.link.q.Wake()

@@ -25,6 +25,8 @@ type Generator struct {
 	epoch time.Time
 	now   int64 // nanoseconds since epoch, read once a turn
 	stop  atomic.Bool
+	// ending is set while a run cleans up, which stop does not end.
+	ending bool
 
 	sources sources
 	ports   ports
@@ -110,7 +112,7 @@ func (g *Generator) tick() { g.now = int64(time.Since(g.epoch)) }
 func (g *Generator) loop(w workload) error {
 	g.tick()
 	busy := g.now
-	for !w.done() && !g.stop.Load() {
+	for !w.done() && (!g.stop.Load() || g.ending) {
 		n, err := g.link.q.Receive(g.rx[:])
 		if err != nil {
 			return fmt.Errorf("receive: %w", err)

@@ -57,12 +57,21 @@ type ports struct {
 	users  [][]int32 // by source, by port: user + 1; nil until one is in use
 	cursor uint64    // counts pairs given out
 	free   int
+	salt   uint32
 }
 
 func (t *ports) init(n int, start uint64) {
 	t.users = make([][]int32, n)
 	t.cursor = start % uint64(n*portCount)
 	t.free = n * portCount
+	t.salt = uint32(start >> 32)
+}
+
+// secret is a number that a pair has to itself, nearly.
+func (t *ports) secret(src int, port uint16) uint32 {
+	h := (uint32(src)<<16 | uint32(port)) ^ t.salt
+	h = (h ^ h>>16) * 0x85ebca6b
+	return h ^ h>>13
 }
 
 // size is how many pairs there are.
