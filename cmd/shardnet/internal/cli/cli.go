@@ -56,7 +56,7 @@ on one core, and a connection lives and dies there.`,
 	}
 	root.SetHelpCommand(&cobra.Command{Hidden: true})
 	root.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	for _, cmd := range []*cobra.Command{newEcho(std), newMemcached(std), newDemo(std), newDoctor()} {
+	for _, cmd := range []*cobra.Command{newEcho(std), newMemcached(std), newDemo(std), newBench(std), newBenchServer(std), newDoctor()} {
 		cmd.Args = noArgs
 		root.AddCommand(cmd)
 	}

@@ -1,0 +1,264 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"shardnet/cmd/shardnet/internal/rawload"
+	"shardnet/cmd/shardnet/internal/report"
+)
+
+// Config says what to measure, and how.
+type Config struct {
+	// Run picks workloads by name, as path.Match has patterns; empty is all.
+	Run []string
+	// Servers picks kinds of server likewise; empty is all.
+	Servers []string
+	// Peers are other people's servers, beside the kinds there are.
+	Peers []Peer
+
+	Repeat           int           // repetitions; servers take turns within each
+	Warmup, Duration time.Duration // of each repetition
+	Hold             time.Duration // of idle connections, at the least
+
+	Connections []int // of the workloads that sweep them; empty is the default
+	Sizes       []int // of requests, likewise
+	Idle        []int // connections held idle, likewise
+	MTUs        []int // of bulk transfer, likewise
+	IPv6        bool
+
+	// Memory serves on a cable in memory, in this process: no privilege needed,
+	// and nothing of the kernel to compare with.
+	Memory bool
+
+	Spin time.Duration // of our stacks, as stack.Config has it
+
+	// ServerCPU and GeneratorCPU are where each runs alone.
+	ServerCPU, GeneratorCPU int
+
+	// Profiles is a folder for CPU profiles of our servers, one for each workload
+	// and server; "" is none.
+	Profiles string
+
+	Program string    // the path of this program, to start servers with
+	Command []string  // how this program was started, for the report
+	Log     io.Writer // progress, for people
+	Logger  *slog.Logger
+}
+
+// Peer is somebody else's server.
+type Peer struct {
+	Name string
+	App  string // what it speaks: "echo", "memcached", "source", "sink"
+	// Command is the program with its arguments, in which {addr}, {port} and
+	// {interface} stand for where to serve.
+	Command []string
+}
+
+// ErrWrong is wrapped by what Run returns when a server gave a wrong answer.
+var ErrWrong = errors.New("wrong answer")
+
+// List returns the names of the workloads that cfg asks for.
+func List(cfg *Config) []string {
+	var names []string
+	for _, w := range selected(cfg) {
+		names = append(names, w.id()+": "+strings.Join(w.kinds(cfg), " "))
+	}
+	return names
+}
+
+func selected(cfg *Config) []*workload {
+	all := workloads(cfg)
+	if len(cfg.Run) == 0 {
+		return all
+	}
+	return slices.DeleteFunc(all, func(w *workload) bool { return !w.matches(cfg.Run) })
+}
+
+// Run measures what cfg asks for. The report is nil only when nothing could be
+// measured at all; the error says what was wrong with the answers, if anything
+// was, and what kept the benchmark from going on.
+func Run(ctx context.Context, cfg *Config) (*report.Report, error) {
+	ws := selected(cfg)
+	if len(ws) == 0 {
+		return nil, fmt.Errorf("no workload is named %s: see --list", strings.Join(cfg.Run, " or "))
+	}
+	b := &bench{cfg: cfg, left: make(map[string][]string)}
+	b.report.Format = report.Format
+	b.report.Environment = environment(cfg)
+	if !cfg.Memory {
+		undo, err := pinProcess(cfg.GeneratorCPU)
+		if err != nil {
+			return nil, err
+		}
+		defer undo() //nolint:errcheck // the process ends, or is a test's
+	}
+	err := b.all(ctx, ws)
+	if cerr := b.closePlace(); err == nil && cerr != nil {
+		err = fmt.Errorf("clean up: %w", cerr)
+	}
+	b.report.Notes = b.notes()
+	if len(b.report.Cells) == 0 && err != nil {
+		return nil, err
+	}
+	return &b.report, errors.Join(err, b.wrong)
+}
+
+// bench is one run of the benchmark.
+type bench struct {
+	cfg    *Config
+	report report.Report
+	left   map[string][]string // what is left out: the workloads, by the server and the reason
+	wrong  error               // the first wrong answer
+
+	place     place // at present, nil at first
+	placeName string
+}
+
+// place is where servers are started and asked.
+type place interface {
+	// generators are what the generators work on, one for each shard of the
+	// server. Their target is for the caller to fill in.
+	generators() []rawload.Config
+	// serve starts a server. Its answers come from cfg's address.
+	serve(ctx context.Context, cfg *ServerConfig) (server, error)
+	// inProcess reports whether servers share this process and its CPUs.
+	inProcess() bool
+	close() error
+}
+
+// server is a server that serves, in whichever process.
+type server interface {
+	describe() ready
+	stats() (stats, error)
+	settle() (stats, error)
+	profile(file string) error
+	stop() error
+	kill() error
+}
+
+// leaveOut remembers that the kind of server does without the workload, and why.
+func (b *bench) leaveOut(w *workload, kind string, err error) {
+	why := kind + ": " + strings.ReplaceAll(err.Error(), "\n", "; ")
+	b.left[why] = append(b.left[why], w.id())
+	b.logf("  %-13s left out: %v\n", kind, err)
+}
+
+// notes are what is left out, in words.
+func (b *bench) notes() []string {
+	var notes []string
+	for _, why := range slices.Sorted(maps.Keys(b.left)) {
+		notes = append(notes, fmt.Sprintf("%s (%s)", why, strings.Join(b.left[why], "; ")))
+	}
+	return notes
+}
+
+func (b *bench) logf(format string, args ...any) {
+	fmt.Fprintf(b.cfg.Log, format, args...)
+}
+
+func (b *bench) all(ctx context.Context, ws []*workload) error {
+	for i, w := range ws {
+		kinds := w.kinds(b.cfg)
+		if len(kinds) == 0 {
+			continue
+		}
+		b.logf("[%d/%d] %s\n", i+1, len(ws), w.id())
+		if err := b.workload(ctx, w, kinds); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// kinds are the servers that the workload is to be asked of.
+func (w *workload) kinds(cfg *Config) []string {
+	kinds := slices.Clone(w.servers)
+	for _, p := range cfg.Peers {
+		if p.App == w.app && w.shards == 0 {
+			kinds = append(kinds, p.Name)
+		}
+	}
+	return slices.DeleteFunc(kinds, func(k string) bool {
+		return cfg.Memory && !runsInMemory(k) || len(cfg.Servers) > 0 && !matchesAny(cfg.Servers, k)
+	})
+}
+
+// workload runs all repetitions of w, with the servers taking turns. The error is
+// what keeps the benchmark from going on.
+func (b *bench) workload(ctx context.Context, w *workload, kinds []string) error {
+	if err := b.openPlace(w); err != nil {
+		return err
+	}
+	cells := make([]report.Cell, len(kinds))
+	for i, k := range kinds {
+		cells[i] = report.Cell{Workload: w.name, Params: w.params, Server: k, Unit: w.unit}
+	}
+	left := len(kinds)
+	gone := make([]bool, len(kinds))
+	for rep := range b.cfg.Repeat {
+		for i, kind := range kinds {
+			if gone[i] {
+				continue
+			}
+			run, err := b.measure(ctx, w, kind, rep)
+			if ctx.Err() != nil {
+				return errors.New("interrupted")
+			}
+			if err != nil {
+				b.leaveOut(w, kind, err)
+				gone[i] = true
+				if left--; left == 0 {
+					break
+				}
+				continue
+			}
+			cells[i].Runs = append(cells[i].Runs, *run)
+			b.logf("  %-13s %s\n", kind, summary(w, run))
+		}
+	}
+	for _, c := range cells {
+		if len(c.Runs) > 0 {
+			b.report.Cells = append(b.report.Cells, c)
+		}
+	}
+	return nil
+}
+
+// openPlace makes the place that w needs the present one.
+func (b *bench) openPlace(w *workload) error {
+	name := fmt.Sprintf("mtu %d", max(w.mtu, defaultMTU))
+	if b.cfg.Memory || w.shards > 0 {
+		name = fmt.Sprintf("memory %s shards %d", name, max(w.shards, 1))
+	}
+	if name == b.placeName {
+		return nil
+	}
+	if err := b.closePlace(); err != nil {
+		return err
+	}
+	var err error
+	if b.cfg.Memory || w.shards > 0 {
+		b.place = newMemory(b.cfg, max(w.mtu, defaultMTU), max(w.shards, 1))
+	} else if b.place, err = newLab(b.cfg, max(w.mtu, defaultMTU)); err != nil {
+		return fmt.Errorf("%w (shardnet bench --mem needs no privilege)", err)
+	}
+	b.placeName = name
+	return nil
+}
+
+func (b *bench) closePlace() error {
+	if b.place == nil {
+		return nil
+	}
+	err := b.place.close()
+	b.place, b.placeName = nil, ""
+	return err
+}

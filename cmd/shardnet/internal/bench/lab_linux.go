@@ -1,0 +1,146 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+
+	"shardnet/cmd/shardnet/internal/rawload"
+	"shardnet/driver"
+	"shardnet/driver/afxdp"
+	"shardnet/test/netlab"
+)
+
+// lab is the place that needs root: a veth pair of one queue between two
+// namespaces, the generator's AF_XDP socket on one end, and on the other whatever
+// server is asked.
+type lab struct {
+	cfg    *Config
+	lab    *netlab.Lab
+	server *netlab.Host
+	iface  string // the server's end
+	dev    driver.Device
+}
+
+// newLab makes the namespaces and opens the generator's end.
+func newLab(cfg *Config, mtu int) (place, error) {
+	nl, err := netlab.New()
+	if err != nil {
+		return nil, err
+	}
+	l := &lab{cfg: cfg, lab: nl}
+	if err := l.build(mtu); err != nil {
+		return nil, errors.Join(err, l.close())
+	}
+	return l, nil
+}
+
+func (l *lab) build(mtu int) (err error) {
+	if l.server, err = l.lab.AddHost("server"); err != nil {
+		return err
+	}
+	client, err := l.lab.AddHost("client")
+	if err != nil {
+		return err
+	}
+	s, c, err := l.lab.Connect(
+		netlab.End{Host: l.server, Addresses: []netip.Prefix{kernelAddr4, kernelAddr6}},
+		netlab.End{Host: client},
+		netlab.LinkConfig{Queues: 1, MTU: mtu})
+	if err != nil {
+		return err
+	}
+	l.iface = s.Name
+	return client.Do(func() error {
+		l.dev, err = afxdp.Open(&afxdp.Config{Interface: c.Name, Addresses: sources(l.cfg.IPv6)})
+		return err
+	})
+}
+
+func (l *lab) generators() []rawload.Config {
+	// A wait would put the kernel's wake-up of the generator into every latency,
+	// and it has a CPU of its own.
+	return []rawload.Config{{Queue: l.dev.Queue(0), Info: l.dev.Info(), Sources: sources(l.cfg.IPv6), Spin: -1}}
+}
+
+func (l *lab) inProcess() bool { return false }
+
+func (l *lab) serve(_ context.Context, cfg *ServerConfig) (server, error) {
+	if !ours(cfg.Server) {
+		cpu := l.cfg.ServerCPU
+		if cfg.Server == KernelNoRPS {
+			cpu = -1
+		}
+		if err := l.receiveOn(cpu); err != nil {
+			return nil, err
+		}
+	}
+	p, err := l.start(cfg, l.cfg.ServerCPU)
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+func (l *lab) close() error {
+	var errs []error
+	if l.dev != nil {
+		errs = append(errs, l.dev.Close())
+	}
+	return errors.Join(append(errs, l.lab.Close())...)
+}
+
+// receiveOn has the kernel do its receive work for the server's end on the CPU, or
+// with cpu < 0 on that of the sender: veth has no interrupts of its own to bind.
+// That is receive packet steering (Documentation/networking/scaling.rst).
+//
+// sysfs shows the interfaces of the namespace that mounted it, so it is mounted
+// once more, for one thread alone.
+func (l *lab) receiveOn(cpu int) error {
+	mask := "0"
+	if cpu >= 0 {
+		mask = cpuMask(cpu)
+	}
+	return l.server.Do(func() error {
+		// Not unlocked, so that the thread ends with this goroutine, and with it
+		// its namespace of mounts.
+		runtime.LockOSThread()
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("unshare mount namespace: %w", err)
+		}
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return fmt.Errorf("make mounts private: %w", err)
+		}
+		if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
+			return fmt.Errorf("mount sysfs: %w", err)
+		}
+		files, err := filepath.Glob("/sys/class/net/" + l.iface + "/queues/rx-*/rps_cpus")
+		if err == nil && len(files) == 0 {
+			err = fmt.Errorf("%s has no receive queue with RPS", l.iface)
+		}
+		for _, f := range files {
+			if err == nil {
+				err = os.WriteFile(f, []byte(mask), 0)
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("steer received packets: %w", err)
+		}
+		return nil
+	})
+}
+
+// cpuMask is a CPU as sysfs has masks: groups of 32 bits in hex, commas between.
+func cpuMask(cpu int) string {
+	s := fmt.Sprintf("%x", uint32(1)<<(cpu%32))
+	for range cpu / 32 {
+		s += ",00000000"
+	}
+	return s
+}

@@ -1,0 +1,167 @@
+package bench
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// tick is the unit of CPU time in /proc: USER_HZ, which is 100 in the kernel's
+// interface to user space whatever the kernel's own is.
+const tick = time.Second / 100
+
+// coreBusy is the time for which a CPU has done anything since boot: all but idle,
+// waiting for I/O, and time stolen by the hypervisor. It counts in ticks.
+func coreBusy(cpu int) (time.Duration, error) {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0, err
+	}
+	name := fmt.Sprintf("cpu%d", cpu)
+	for l := range strings.Lines(string(b)) {
+		f := strings.Fields(l)
+		if len(f) < 8 || f[0] != name {
+			continue
+		}
+		// proc(5): user nice system idle iowait irq softirq
+		var busy time.Duration
+		for _, i := range []int{1, 2, 3, 6, 7} {
+			n, err := strconv.ParseUint(f[i], 10, 64)
+			if err != nil {
+				return 0, fmt.Errorf("read /proc/stat: %w", err)
+			}
+			busy += time.Duration(n) * tick
+		}
+		return busy, nil
+	}
+	return 0, fmt.Errorf("read /proc/stat: no line for CPU %d", cpu)
+}
+
+// processCPU is the CPU time that a process's threads have had, of those that
+// live: to the nanosecond, where /proc/PID/stat counts ticks.
+func processCPU(pid int) (time.Duration, error) {
+	dir := fmt.Sprintf("/proc/%d/task", pid)
+	tasks, err := os.ReadDir(dir)
+	if err != nil {
+		return 0, err
+	}
+	var sum time.Duration
+	for _, t := range tasks {
+		b, err := os.ReadFile(dir + "/" + t.Name() + "/schedstat")
+		if err != nil {
+			continue // it ended meanwhile
+		}
+		ns, _, _ := bytes.Cut(b, []byte(" "))
+		n, err := strconv.ParseInt(string(ns), 10, 64)
+		if err != nil {
+			return 0, fmt.Errorf("read schedstat of process %d: %w", pid, err)
+		}
+		sum += time.Duration(n)
+	}
+	return sum, nil
+}
+
+// residentBytes is the memory a process has in RAM.
+func residentBytes(pid int) (uint64, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/statm", pid))
+	if err != nil {
+		return 0, err
+	}
+	f := strings.Fields(string(b)) // size resident shared ...
+	if len(f) < 2 {
+		return 0, fmt.Errorf("read statm of process %d: %q", pid, b)
+	}
+	pages, err := strconv.ParseUint(f[1], 10, 64)
+	return pages * uint64(os.Getpagesize()), err
+}
+
+// kernelBytes is the memory of the kernel's own objects, on the whole machine:
+// its sockets are among them, and in no process's memory.
+func kernelBytes() (uint64, error) {
+	b, err := os.ReadFile("/proc/meminfo")
+	if err != nil {
+		return 0, err
+	}
+	for l := range strings.Lines(string(b)) {
+		if f := strings.Fields(l); len(f) == 3 && f[0] == "Slab:" {
+			kib, err := strconv.ParseUint(f[1], 10, 64)
+			return kib << 10, err
+		}
+	}
+	return 0, fmt.Errorf("read /proc/meminfo: no line for slabs")
+}
+
+// pinProcess binds every thread of this process to cpu, and those to come, as they
+// inherit it. The function returned undoes that.
+func pinProcess(cpu int) (undo func() error, err error) {
+	var before, only unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		return nil, fmt.Errorf("read CPU affinity: %w", err)
+	}
+	only.Set(cpu)
+	if err := pinThreads(&only); err != nil {
+		return nil, fmt.Errorf("pin to CPU %d: %w", cpu, err)
+	}
+	return func() error { return pinThreads(&before) }, nil
+}
+
+// pinThreads goes through the threads until it finds no new one.
+func pinThreads(set *unix.CPUSet) error {
+	pinned := make(map[int]bool)
+	for again := true; again; {
+		again = false
+		tasks, err := os.ReadDir("/proc/self/task")
+		if err != nil {
+			return err
+		}
+		for _, t := range tasks {
+			tid, err := strconv.Atoi(t.Name())
+			if err != nil || pinned[tid] {
+				continue
+			}
+			if err := unix.SchedSetaffinity(tid, set); err != nil && err != unix.ESRCH {
+				return err
+			}
+			pinned[tid], again = true, true
+		}
+	}
+	return nil
+}
+
+// onCPU runs fn on a thread bound to cpu: processes that fn starts are bound to it
+// from their first instruction on, so that a Go program among them sees one CPU.
+func onCPU(cpu int, fn func() error) error {
+	var before, only unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &before); err != nil {
+		return fmt.Errorf("read CPU affinity: %w", err)
+	}
+	only.Set(cpu)
+	if err := unix.SchedSetaffinity(0, &only); err != nil {
+		return fmt.Errorf("pin to CPU %d: %w", cpu, err)
+	}
+	err := fn()
+	if rerr := unix.SchedSetaffinity(0, &before); err == nil {
+		err = rerr
+	}
+	return err
+}
+
+// allowedCPUs are the CPUs this process may run on, in order.
+func allowedCPUs() ([]int, error) {
+	var set unix.CPUSet
+	if err := unix.SchedGetaffinity(0, &set); err != nil {
+		return nil, fmt.Errorf("read CPU affinity: %w", err)
+	}
+	var cpus []int
+	for i := range len(set) * 64 {
+		if set.IsSet(i) {
+			cpus = append(cpus, i)
+		}
+	}
+	return cpus, nil
+}

@@ -1,0 +1,172 @@
+package bench
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"shardnet/cmd/shardnet/internal/rawload"
+	"shardnet/cmd/shardnet/internal/report"
+)
+
+// sample is what a server and its core have used up to a moment.
+type sample struct {
+	at      time.Time
+	stats   stats
+	core    time.Duration // busy time of the server's core
+	process time.Duration // CPU time of its process
+	rss     uint64        // bytes of the process in RAM
+	kernel  uint64        // bytes of the kernel's objects
+}
+
+// watch takes samples of a server under load: at the beginning and the end of the
+// part that is measured, and of one that holds idle connections, before it had
+// any. A sample costs both cores some microseconds, so there are no others.
+type watch struct {
+	b    *bench
+	srv  server
+	idle bool
+
+	plan chan [2]time.Time // when the measured part begins and ends
+	quit chan struct{}
+	done chan struct{}
+	once sync.Once
+
+	before, first, last, held sample
+	complete                  bool // first and last were taken
+	err                       error
+}
+
+// watch begins to watch srv while it does work, and has work tell when.
+func (b *bench) watch(srv server, work *rawload.Work) *watch {
+	w := &watch{
+		b: b, srv: srv, idle: work.Kind == rawload.Idle,
+		plan: make(chan [2]time.Time, 1), quit: make(chan struct{}), done: make(chan struct{}),
+	}
+	// Of several generators the first to say stands for all.
+	work.Planned = func(from, to time.Time) {
+		w.once.Do(func() { w.plan <- [2]time.Time{from, to} })
+	}
+	if w.idle {
+		w.before = w.take(srv.settle)
+	}
+	go w.run()
+	return w
+}
+
+func (w *watch) run() {
+	defer close(w.done)
+	var plan [2]time.Time
+	select {
+	case plan = <-w.plan:
+	case <-w.quit:
+		return
+	}
+	from, to := plan[0], plan[1]
+	// The last sample is taken while the load is still there.
+	to = to.Add(-5 * time.Millisecond)
+	if w.idle {
+		to = from.Add(to.Sub(from) * 2 / 3) // then there is time to settle
+	}
+	if !w.sleep(from) {
+		return
+	}
+	w.first = w.take(w.srv.stats)
+	if !w.sleep(to) {
+		return
+	}
+	w.last = w.take(w.srv.stats)
+	w.complete = true
+	if w.idle {
+		w.held = w.take(w.srv.settle)
+	}
+}
+
+// sleep sleeps until t. It returns false when the watch is over before.
+func (w *watch) sleep(t time.Time) bool {
+	timer := time.NewTimer(time.Until(t))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-w.quit:
+		return false
+	}
+}
+
+// end ends the watch.
+func (w *watch) end() error {
+	close(w.quit)
+	<-w.done
+	return w.err
+}
+
+// take takes a sample, with stats from ask.
+func (w *watch) take(ask func() (stats, error)) sample {
+	s, err := w.b.sample(w.srv, ask)
+	w.err = errors.Join(w.err, err)
+	return s
+}
+
+func (b *bench) sample(srv server, ask func() (stats, error)) (s sample, err error) {
+	var errs [5]error
+	s.stats, errs[0] = ask()
+	if !b.place.inProcess() { // else they would be the generator's, too
+		pid := srv.describe().PID
+		s.core, errs[1] = coreBusy(b.cfg.ServerCPU)
+		s.process, errs[2] = processCPU(pid)
+		s.rss, errs[3] = residentBytes(pid)
+		s.kernel, errs[4] = kernelBytes()
+	}
+	s.at = time.Now()
+	return s, errors.Join(errs[:]...)
+}
+
+// fill adds to run, whose rate is known, what the server used for it.
+func (w *watch) fill(run *report.Run, connected int) {
+	if !w.complete {
+		return
+	}
+	first, last := w.first, w.last
+	seconds := last.at.Sub(first.at).Seconds()
+	run.Extra["core_busy_percent"] = 100 * (last.core - first.core).Seconds() / seconds
+	percent := 100 * (last.process - first.process).Seconds() / seconds
+	run.Extra["process_percent"] = percent
+	run.GCs = float64(last.stats.GCs - first.stats.GCs)
+	if w.idle {
+		run.Extra[report.ExtraCPUPercent] = percent
+		w.fillIdle(run, float64(connected))
+		return
+	}
+	per := func(used float64) float64 { return used / (run.Rate * seconds) }
+	run.ServerCPU = per(float64(last.core - first.core))
+	run.ProcessCPU = per(float64(last.process - first.process))
+	run.AllocsUnknown = last.stats.Mallocs == 0
+	run.Allocs = per(float64(last.stats.Mallocs - first.stats.Mallocs))
+	for k, v := range last.stats.Counters {
+		switch k {
+		case "retransmits", "rx_bad_checksum", "rx_dropped", "tx_dropped", "wrong_shard":
+			if v > 0 {
+				run.Extra["server_"+k] = float64(v) // all there were
+			}
+		default:
+			run.Extra[k+"_per_request"] = per(float64(v - first.stats.Counters[k]))
+		}
+	}
+}
+
+// fillIdle adds what connections cost that nobody uses: memory after garbage was
+// collected, and given back.
+func (w *watch) fillIdle(run *report.Run, connected float64) {
+	if connected == 0 {
+		return
+	}
+	grown := func(before, after uint64) float64 { return (float64(after) - float64(before)) / connected }
+	run.HeapMemory = grown(w.before.stats.Heap, w.held.stats.Heap)
+	if w.b.place.inProcess() {
+		return
+	}
+	run.Memory = grown(w.before.rss, w.held.rss)
+	// The kernel's sockets are in no process's memory. Ours are not in the kernel's.
+	run.Extra["kernel_memory_per_connection"] = grown(w.before.kernel, w.held.kernel)
+}
