@@ -1,0 +1,195 @@
+package report
+
+import (
+	"fmt"
+	"maps"
+)
+
+// State is what became of a goal.
+type State string
+
+// The states of a goal.
+const (
+	Reached     State = "reached"
+	Missed      State = "missed"
+	NotMeasured State = "not measured"
+)
+
+// Metric is the figure a goal is about.
+type Metric string
+
+// The metrics of goals.
+const (
+	RatioToKernel    Metric = "× kernel"
+	RatioToReflector Metric = "of the reflector"
+	RatioToOneShard  Metric = "× one shard"
+	Allocations      Metric = "allocations per request"
+	AnsweredIdle     Metric = "idle connections answered"
+	IdleCPU          Metric = "% CPU at idle"
+)
+
+// Target is a goal: Metric of Server under Workload is at least Bound, or at
+// most, with AtMost.
+type Target struct {
+	Workload string
+	Params   map[string]string // a cell must have these; others do not matter
+	Server   string
+	Metric   Metric
+	Bound    float64
+	AtMost   bool
+}
+
+// noAllocs is the bound of a path that must not allocate. It is not 0, because
+// the runtime's own background work allocates a little during a run; a path that
+// allocates once in two hundred requests is above it.
+const noAllocs = 0.005
+
+// Targets returns the goals, in the order reports list them. The caller owns the
+// slice.
+func Targets() []Target {
+	size64 := map[string]string{ParamSize: "64"}
+	conns := func(n string) map[string]string { return map[string]string{ParamConns: n} }
+	return []Target{
+		{Workload: UDPEcho, Params: size64, Server: Handler, Metric: RatioToKernel, Bound: 3.5},
+		{Workload: UDPEcho, Params: size64, Server: Handler, Metric: RatioToReflector, Bound: 0.85},
+		{Workload: MemcachedUDPGet, Server: Handler, Metric: RatioToKernel, Bound: 3.5},
+		{Workload: MemcachedUDPGet, Server: Handler, Metric: RatioToReflector, Bound: 0.75},
+		{Workload: UDPEcho, Params: size64, Server: Conn, Metric: RatioToKernel, Bound: 1.5},
+		// A p50 of at most a quarter of the kernel's is a ratio of at least 4.
+		{Workload: TCPRR, Params: conns("1"), Server: Handler, Metric: RatioToKernel, Bound: 4},
+		{Workload: TCPRR, Params: conns("64"), Server: Handler, Metric: RatioToKernel, Bound: 1},
+		{Workload: TCPRR, Params: conns("512"), Server: Handler, Metric: RatioToKernel, Bound: 1},
+		{Workload: TCPRR, Params: conns("64"), Server: Conn, Metric: RatioToKernel, Bound: 0.8},
+		{Workload: TCPRR, Params: conns("512"), Server: Conn, Metric: RatioToKernel, Bound: 0.8},
+		{Workload: TCPCRR, Server: Handler, Metric: RatioToKernel, Bound: 1.3},
+		{Workload: Shards, Params: map[string]string{ParamShards: "2"}, Server: Handler, Metric: RatioToOneShard, Bound: 1.9},
+		{Workload: Idle, Server: Handler, Metric: IdleCPU, Bound: 1, AtMost: true},
+		{Workload: Idle, Server: Handler, Metric: AnsweredIdle, Bound: 200_000},
+		{Workload: UDPEcho, Params: size64, Server: Handler, Metric: Allocations, Bound: noAllocs, AtMost: true},
+		{Workload: MemcachedUDPGet, Server: Handler, Metric: Allocations, Bound: noAllocs, AtMost: true},
+		{Workload: UDPEcho, Params: size64, Server: Conn, Metric: Allocations, Bound: noAllocs, AtMost: true},
+		{Workload: TCPRR, Server: Handler, Metric: Allocations, Bound: 1, AtMost: true},
+		{Workload: TCPRR, Server: Conn, Metric: Allocations, Bound: 1, AtMost: true},
+	}
+}
+
+// Verdict is a goal beside what was measured.
+type Verdict struct {
+	Target
+	Cell  Cell // zero when not measured
+	Value float64
+	State State
+	// Reason is why the state is not what Value alone would say.
+	Reason string
+}
+
+// Verdicts judges every goal, once for each cell it is about, and once as
+// NotMeasured where there is none. No goal is left out.
+func (r *Report) Verdicts() []Verdict {
+	var out []Verdict
+	for _, t := range Targets() {
+		found := false
+		for _, c := range r.Cells {
+			if !t.covers(c) {
+				continue
+			}
+			if v, ok := r.value(t, c); ok {
+				found = true
+				out = append(out, t.judge(c, v))
+			}
+		}
+		if !found {
+			out = append(out, Verdict{Target: t, State: NotMeasured})
+		}
+	}
+	return out
+}
+
+// covers reports whether the goal is about the cell. A generator that sets the
+// rate itself says nothing of a server's most.
+func (t Target) covers(c Cell) bool {
+	if c.Workload != t.Workload || c.Server != t.Server || len(c.Runs) == 0 || c.Params[ParamRate] != "" {
+		return false
+	}
+	for k, v := range t.Params {
+		if c.Params[k] != v {
+			return false
+		}
+	}
+	return true
+}
+
+func (t Target) judge(c Cell, v float64) Verdict {
+	out := Verdict{Target: t, Cell: c, Value: v, State: Missed}
+	if t.AtMost && v <= t.Bound || !t.AtMost && v >= t.Bound {
+		out.State = Reached
+	}
+	if wrong := c.total(func(r Run) uint64 { return r.Wrong }); wrong > 0 {
+		out.State, out.Reason = Missed, fmt.Sprintf("%d wrong answers", wrong)
+	}
+	if t.Metric == AnsweredIdle && out.State == Reached {
+		// Every connection held has to answer, in every repetition.
+		for _, run := range c.Runs {
+			if held, answered := run.Extra[ExtraHeld], run.Extra[ExtraAnswered]; answered < held {
+				out.State, out.Reason = Missed, fmt.Sprintf("%.0f of %.0f answered", answered, held)
+			}
+		}
+	}
+	return out
+}
+
+// value returns the goal's figure for a cell, and false where it was not measured.
+func (r *Report) value(t Target, c Cell) (float64, bool) {
+	switch t.Metric {
+	case RatioToKernel:
+		return r.ratioTo(Kernel, c)
+	case RatioToReflector:
+		return r.ratioTo(Reflector, c)
+	case RatioToOneShard:
+		params := maps.Clone(c.Params)
+		params[ParamShards] = "1"
+		one, ok := r.find(c.Workload, params, c.Server)
+		if !ok || !(one.Median(rate) > 0) {
+			return 0, false
+		}
+		return c.Median(rate) / one.Median(rate), true
+	case Allocations:
+		return c.Median(func(r Run) float64 { return r.Allocs }), c.allocsKnown()
+	case IdleCPU:
+		return c.Median(extra(ExtraCPUPercent)), c.has(ExtraCPUPercent)
+	case AnsweredIdle:
+		return c.Min(extra(ExtraAnswered)), c.has(ExtraAnswered)
+	}
+	return 0, false
+}
+
+func (c Cell) allocsKnown() bool {
+	for _, run := range c.Runs {
+		if run.AllocsUnknown {
+			return false
+		}
+	}
+	return len(c.Runs) > 0
+}
+
+// has reports whether every repetition has a figure under key.
+func (c Cell) has(key string) bool {
+	for _, run := range c.Runs {
+		if _, ok := run.Extra[key]; !ok {
+			return false
+		}
+	}
+	return len(c.Runs) > 0
+}
+
+func extra(key string) func(Run) float64 {
+	return func(r Run) float64 { return r.Extra[key] }
+}
+
+func (c Cell) total(f func(Run) uint64) uint64 {
+	var n uint64
+	for _, run := range c.Runs {
+		n += f(run)
+	}
+	return n
+}
