@@ -14,6 +14,14 @@
 //	...
 //	err = srv.Shutdown(ctx)
 //
+// On shardnet's event API the same service needs neither goroutines nor buffers:
+//
+//	es, err := socketapi.Handle(st, "tcp", ":7", srv.Handler())
+//	if err != nil {
+//		return err
+//	}
+//	defer es.Close()
+//
 // Anybody who can forge a source address can make a UDP echo service send to
 // somebody else, another echo service even: on an open network, filter. The
 // service never sends more bytes than it got.

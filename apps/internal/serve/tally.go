@@ -46,6 +46,10 @@ func (t *Tally) Cell() *Cell {
 	return &t.cells[int(t.next.Add(1))&(len(t.cells)-1)]
 }
 
+// At returns the cell for shard i: one of its own, unless there are more shards
+// than cores.
+func (t *Tally) At(i int) *Cell { return &t.cells[i&(len(t.cells)-1)] }
+
 // Sum adds up the cells. Counters that move meanwhile may be caught at
 // different moments; each alone never goes back.
 func (t *Tally) Sum() Sums {
