@@ -31,8 +31,8 @@ func (g *Generator) runTCP(w Work) error {
 		err = t.runEcho(w)
 	case BulkReceive, BulkSend:
 		err = t.runBulk(w)
-	default:
-		return fmt.Errorf("%v is not there yet", w.Kind)
+	case MemcachedTCP:
+		err = t.runMemcached(w)
 	}
 	return t.end(err)
 }

@@ -16,14 +16,28 @@ func TestTCPReflected(t *testing.T) {
 			{Kind: TCPEcho, Duration: brief, Conns: 16, Rate: 20000},
 			{Kind: TCPConnect, Duration: brief, Conns: 32},
 			{Kind: TCPConnect, Duration: brief, Conns: 32, Rate: 5000},
+			{Kind: MemcachedTCP, Duration: brief, Conns: 16, Keys: 1000},
+			{Kind: MemcachedTCP, Duration: brief, Conns: 3, Keys: 10, Sets: 0.5, Zipf: 1.1, Value: 900},
+			{Kind: BulkSend, Duration: brief, Conns: 2},
 			{Kind: Idle, Conns: 2000, Hold: 20 * time.Millisecond},
 		} {
 			t.Run(fmt.Sprintf("%s/%v/conns=%d/window=%d/payload=%d", f.name, w.Kind, w.Conns, w.Window, w.Payload), func(t *testing.T) {
 				client, server := cable(t, 0)
 				reflect(t, server, f)
-				g := generate(t, client, f, 5, 7)
+				port := uint16(7)
+				if w.Kind == BulkSend {
+					port = 9
+				}
+				g := generate(t, client, f, 5, port)
 				r := run(t, g, w)
-				faultless(t, r)
+				if w.Kind == BulkSend {
+					t.Log(summary(r))
+					if r.Bytes == 0 || r.Wrong+r.Failed+r.Resets != 0 {
+						t.Errorf("bulk: %s", summary(r))
+					}
+				} else {
+					faultless(t, r)
+				}
 				if r.Retransmits != 0 || r.OutOfOrder != 0 {
 					t.Errorf("a cable without loss: %s", summary(r))
 				}
