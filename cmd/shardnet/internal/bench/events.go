@@ -2,14 +2,121 @@ package bench
 
 import (
 	"errors"
+	"fmt"
+	"strconv"
+	"time"
 
+	"shardnet/cmd/shardnet/internal/rawload"
+	"shardnet/socketapi"
 	"shardnet/stack"
 )
 
-// errNoHandler tells that the event API is not in this build.
-var errNoHandler = errors.New("the event API is not there yet")
-
 // serveEvents serves the app by events, without goroutines.
-func serveEvents(*ServerConfig, *stack.Stack) (*running, error) {
-	return nil, errNoHandler
+func serveEvents(cfg *ServerConfig, st *stack.Stack) (*running, error) {
+	a, err := newEventApp(cfg.App, st.Shards())
+	if err != nil {
+		return nil, err
+	}
+	address := ":" + strconv.Itoa(int(cfg.Port))
+	var servers []*socketapi.Server
+	end := func() error {
+		var errs []error
+		for _, s := range servers {
+			errs = append(errs, s.Close())
+		}
+		for _, s := range servers {
+			select {
+			case <-s.Done():
+			case <-time.After(closeTimeout): // a peer that reads no more
+				s.Abort()
+			}
+		}
+		if a.close != nil {
+			a.close()
+		}
+		return errors.Join(errs...)
+	}
+	s, err := socketapi.Handle(st, "tcp", address, a.tcp)
+	if err == nil {
+		servers = append(servers, s)
+		if a.udp != nil {
+			if s, err = socketapi.HandlePacket(st, "udp", address, a.udp); err == nil {
+				servers = append(servers, s)
+			}
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, end())
+	}
+	return &running{close: end}, nil
+}
+
+// closeTimeout bounds the orderly end of connections.
+const closeTimeout = time.Second
+
+// eventApp is an app by events. udp is nil for one that has none.
+type eventApp struct {
+	tcp   socketapi.Handler
+	udp   socketapi.PacketHandler
+	close func()
+}
+
+func newEventApp(name string, shards int) (*eventApp, error) {
+	switch name {
+	case "echo":
+		return &eventApp{tcp: echoEvents{}, udp: echoPackets{}}, nil
+	case "memcached":
+		return newMemcachedEvents(shards)
+	case "source":
+		return &eventApp{tcp: sourceEvents{}}, nil
+	case "sink":
+		return &eventApp{tcp: socketapi.NopHandler{}}, nil
+	}
+	return nil, fmt.Errorf("there is no app %q by events", name)
+}
+
+// echoEvents sends back what it is sent. What can't be sent is not consumed, and
+// so comes again.
+type echoEvents struct{ socketapi.NopHandler }
+
+func (echoEvents) OnData(c *socketapi.EventConn, data []byte) int {
+	n, err := c.Write(data)
+	if err != nil && !errors.Is(err, socketapi.ErrBackPressure) {
+		return len(data) // OnClose is about to come
+	}
+	return n
+}
+
+// echoPackets sends each datagram back, in its frame.
+type echoPackets struct{}
+
+func (echoPackets) OnPacket(p *socketapi.Packet) {
+	_ = p.Reply(p.Data) // what can't be sent is lost, as datagrams are
+}
+
+// sourceEvents streams RFC 864's pattern. The value of a connection is how much it
+// was sent.
+type sourceEvents struct{ socketapi.NopHandler }
+
+// sourced is a connection's place in the pattern, and a piece of it.
+type sourced struct {
+	at  uint64
+	buf [chunk]byte
+}
+
+func (sourceEvents) OnOpen(c *socketapi.EventConn) {
+	c.SetValue(new(sourced))
+	sourceEvents{}.OnWritable(c)
+}
+
+func (sourceEvents) OnWritable(c *socketapi.EventConn) {
+	s := c.Value().(*sourced)
+	for {
+		rawload.Chargen(s.buf[:], s.at)
+		n, err := c.Write(s.buf[:])
+		s.at += uint64(n)
+		if err != nil {
+			return // there is no room, or no connection
+		}
+	}
 }
