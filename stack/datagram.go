@@ -113,7 +113,7 @@ func (d *Datagram) replyInPlace(b []byte) bool {
 // sent. Loop only.
 func (sh *Shard) takeDatagram(p *packet, frame *driver.Frame) (taken, replied bool) {
 	f := sh.udp.find(p)
-	if f == nil || !sh.plainDatagram(p) {
+	if f == nil || !sh.plainUnicast(p) {
 		return false, false
 	}
 	c := &sh.counters.local
@@ -141,11 +141,11 @@ func (sh *Shard) takeDatagram(p *packet, frame *driver.Frame) (taken, replied bo
 	return true, replied
 }
 
-// plainDatagram reports whether p may bypass netstack: whole, without options,
+// plainUnicast reports whether p, UDP or TCP, may bypass netstack's IP: whole, without options,
 // from a host's address to one of ours, in a frame to us alone. What is left
 // (broadcast, multicast, an address that is not ours, a source that can't be
 // answered) has rules that netstack knows.
-func (sh *Shard) plainDatagram(p *packet) bool {
+func (sh *Shard) plainUnicast(p *packet) bool {
 	if !p.plain || p.frame[0]&1 != 0 || p.srcPort == 0 {
 		return false
 	}

@@ -33,10 +33,10 @@ type groRun struct {
 // shorter, and what a bulk transfer sends is not.
 const groMinPayload = 512
 
-// add appends p's segment to the run, or begins one with it. It returns false when
-// p can't be part of any.
+// add appends p, a plain and verified segment, to the run, or begins one with it.
+// It returns false when p can't be part of it.
 func (g *groRun) add(p *packet) (added bool) {
-	if !p.plain || p.proto != protoTCP || p.tcpFlags&^tcpFlagPSH != tcpFlagACK {
+	if p.tcpFlags&^tcpFlagPSH != tcpFlagACK {
 		return false
 	}
 	headLen := int(p.l4[12]>>4) * 4

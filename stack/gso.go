@@ -37,52 +37,19 @@ func segmentsOf(pkt *stack.PacketBuffer) int {
 // returns false when a segment does not fit a frame. The caller holds mu and has
 // made sure that there are as many frames.
 func (t *transmitter) fillSegments(pkt *stack.PacketBuffer, n int) bool {
-	mss := int(pkt.GSOOptions.MSS)
-	var head [128]byte // Ethernet, IP and TCP headers
-	headLen := pkt.HeaderSize()
-	if headLen > len(head) {
+	var head [etherHeaderLen + 60]byte // Ethernet and IP headers
+	ipLen := int(pkt.GSOOptions.L3HdrLen)
+	if etherHeaderLen+ipLen > len(head) {
 		return false
 	}
-	ip := etherHeaderLen
-	tcp := ip + int(pkt.GSOOptions.L3HdrLen)
 	views, skip := pkt.AsViewList()
 	from := viewCursor{v: views.Front(), at: skip}
-	from.read(head[:headLen])
-	if tcp+20 > headLen {
-		return false
+	from.read(head[:etherHeaderLen+ipLen])
+	w := segmentWriter{
+		stock: &t.stock, filled: &t.filled,
+		head: head[:etherHeaderLen+ipLen], ipLen: ipLen, mss: int(pkt.GSOOptions.MSS),
 	}
-	seq := binary.BigEndian.Uint32(head[tcp+4:])
-	id := binary.BigEndian.Uint16(head[ip+4:])
-	flags := head[tcp+13]
-	left := pkt.Data().Size()
-	for i := range n {
-		size := min(mss, left)
-		left -= size
-		f := t.stock[len(t.stock)-1]
-		if headLen+size > cap(f.Data) {
-			return false // as would be all of them: nothing was taken yet
-		}
-		b := f.Data[:headLen+size]
-		copy(b, head[:headLen])
-		from.read(b[headLen:])
-		binary.BigEndian.PutUint32(b[tcp+4:], seq+uint32(i*mss))
-		if left > 0 {
-			b[tcp+13] = flags &^ (tcpFlagFIN | tcpFlagPSH)
-		}
-		if head[ip]>>4 == 4 {
-			binary.BigEndian.PutUint16(b[ip+2:], uint16(len(b)-ip))
-			binary.BigEndian.PutUint16(b[ip+4:], id+uint16(i))
-			b[ip+10], b[ip+11] = 0, 0
-			binary.BigEndian.PutUint16(b[ip+10:], ^checksum.Checksum(b[ip:tcp], 0))
-		} else {
-			binary.BigEndian.PutUint16(b[ip+4:], uint16(len(b)-ip-ipv6HeaderLen))
-		}
-		sealTCP(b[ip:tcp], b[tcp:])
-		f.Data = b
-		t.stock = t.stock[:len(t.stock)-1]
-		t.filled = append(t.filled, f)
-	}
-	return true
+	return w.write(&from, pkt.HeaderSize()-etherHeaderLen-ipLen, pkt.Data().Size(), n)
 }
 
 // sealTCP sets the checksum of a segment, given its IP header without extension

@@ -7,7 +7,6 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/network/arp"
-	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv6"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/icmp"
@@ -21,17 +20,14 @@ import (
 // neighbour's already is the operator's error, and the link-local address
 // derived from the MAC is the kernel's. Reports of group membership (MLD), which
 // snooping switches want for NDP, come from the first shard alone.
-func netstackOptions(clock tcpip.Clock, first bool) stack.Options {
+func (sh *Shard) netstackOptions(clock tcpip.Clock) stack.Options {
+	opts6 := ipv6.Options{
+		NDPConfigs: ipv6.NDPConfigurations{MaxRtrSolicitations: 0},
+		DADConfigs: stack.DADConfigurations{DupAddrDetectTransmits: 0},
+		MLD:        ipv6.MLDOptions{Enabled: sh.index == 0},
+	}
 	return stack.Options{
-		NetworkProtocols: []stack.NetworkProtocolFactory{
-			ipv4.NewProtocol,
-			ipv6.NewProtocolWithOptions(ipv6.Options{
-				NDPConfigs: ipv6.NDPConfigurations{MaxRtrSolicitations: 0},
-				DADConfigs: stack.DADConfigurations{DupAddrDetectTransmits: 0},
-				MLD:        ipv6.MLDOptions{Enabled: first},
-			}),
-			arp.NewProtocol,
-		},
+		NetworkProtocols: []stack.NetworkProtocolFactory{sh.newIPv4, sh.newIPv6(opts6), arp.NewProtocol},
 		TransportProtocols: []stack.TransportProtocolFactory{
 			tcp.NewProtocolCUBIC, udp.NewProtocol, icmp.NewProtocol4, icmp.NewProtocol6,
 		},

@@ -41,16 +41,20 @@ type Shard struct {
 	st    *Stack
 	q     driver.Queue
 	ns    *stack.Stack
-	ipv4  stack.NetworkEndpoint
-	ipv6  stack.NetworkEndpoint
-	arp   stack.NetworkEndpoint
-	tcp   *tcpinline.Drainer // nil in TCPStock
-	clock *shardClock
-	tx    *transmitter
-	link  *link
-	syn   *synFilter
-	inbox []*handover // from each other shard; nil at index
-	rx    [rxBudget]driver.Frame
+	// dispatcher is netstack's way to its transport protocols.
+	dispatcher stack.TransportDispatcher
+	bypass     bool         // TCP goes past netstack's IP: not in TCPStock
+	wholes     atomic.Int32 // wholePackets that wait
+	ipv4       stack.NetworkEndpoint
+	ipv6       stack.NetworkEndpoint
+	arp        stack.NetworkEndpoint
+	tcp        *tcpinline.Drainer // nil in TCPStock
+	clock      *shardClock
+	tx         *transmitter
+	link       *link
+	syn        *synFilter
+	inbox      []*handover // from each other shard; nil at index
+	rx         [rxBudget]driver.Frame
 
 	tasks    tasks
 	udp      udpTable
@@ -353,16 +357,21 @@ func (sh *Shard) input(f *driver.Frame) bool {
 			return replied
 		}
 	}
-	if verified && sh.gro.add(p) {
+	bypass := sh.bypassIP(p, verified)
+	if bypass && sh.gro.add(p) {
 		return false
 	}
 	if sh.gro.n > 0 {
 		sh.deliverRun()
-		if verified && sh.gro.add(p) {
+		if bypass && sh.gro.add(p) {
 			return false
 		}
 	}
-	sh.deliver(frame, p.etherType, verified)
+	if bypass {
+		sh.deliverSegment(p, buffer.MakeWithData(frame[:etherHeaderLen+ipLen(p)]))
+	} else {
+		sh.deliver(frame, p.etherType, verified)
+	}
 	return false
 }
 
@@ -371,10 +380,10 @@ func (sh *Shard) deliverRun() {
 	g := &sh.gro
 	switch {
 	case g.n == 1:
-		sh.deliver(g.first.frame, g.first.etherType, true)
+		sh.deliverSegment(&g.first, buffer.MakeWithData(g.frames[0]))
 	case g.n > 1:
 		sh.counters.local[groMerged] += uint64(g.n - 1)
-		sh.deliverPacket(g.merged(), g.first.frame, g.first.etherType, true)
+		sh.deliverSegment(&g.first, g.merged())
 	}
 	g.n = 0
 }
@@ -407,7 +416,11 @@ func (sh *Shard) takeInbox() int {
 				if p.proto == protoUDP && s.verified {
 					taken, _ = sh.takeDatagram(p, nil)
 				}
-				if !taken {
+				switch {
+				case taken:
+				case sh.bypassIP(p, s.verified):
+					sh.deliverSegment(p, buffer.MakeWithData(s.frame[:etherHeaderLen+ipLen(p)]))
+				default:
 					sh.deliver(s.frame, p.etherType, s.verified)
 				}
 			}
@@ -423,11 +436,6 @@ func (sh *Shard) takeInbox() int {
 // network and transport layers, here. UDP and ICMP end in a socket's queue or an
 // answer; a TCP segment ends on its endpoint's queue, for tcp.Drain.
 func (sh *Shard) deliver(frame []byte, etherType uint16, verified bool) {
-	sh.deliverPacket(buffer.MakeWithData(frame), frame, etherType, verified)
-}
-
-// deliverPacket delivers data, which begins with the headers of frame.
-func (sh *Shard) deliverPacket(data buffer.Buffer, frame []byte, etherType uint16, verified bool) {
 	var ep stack.NetworkEndpoint
 	switch etherType {
 	case etherTypeIPv4:
@@ -437,7 +445,7 @@ func (sh *Shard) deliverPacket(data buffer.Buffer, frame []byte, etherType uint1
 	case etherTypeARP:
 		ep = sh.arp
 	}
-	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: data})
+	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(frame)})
 	pkt.LinkHeader().Consume(etherHeaderLen)
 	pkt.NetworkProtocolNumber = tcpip.NetworkProtocolNumber(etherType)
 	pkt.RXChecksumValidated = verified
@@ -543,7 +551,7 @@ func (sh *Shard) newNetstack() error {
 	if st.cfg.TCP == TCPStock {
 		clock = tcpip.NewStdClock()
 	}
-	sh.ns = stack.New(netstackOptions(clock, sh.index == 0))
+	sh.ns = stack.New(sh.netstackOptions(clock))
 	sh.ns.SetICMPLimit(rate.Limit(1000))
 	lo, hi := st.steering.portRange(sh.index)
 	if err := sh.ns.SetPortRange(lo, hi); err != nil {
@@ -574,6 +582,11 @@ func (sh *Shard) newNetstack() error {
 			return fmt.Errorf("add address %v: %w", a, err)
 		}
 	}
+	d, ok := sh.link.dispatcher.(stack.TransportDispatcher)
+	if !ok {
+		return fmt.Errorf("netstack's NIC is a %T, which delivers no transport packets", sh.link.dispatcher)
+	}
+	sh.dispatcher, sh.bypass = d, st.cfg.TCP != TCPStock
 	table, err := routeTable(st.cfg)
 	if err != nil {
 		return err
