@@ -93,13 +93,6 @@ func Run(ctx context.Context, cfg *Config) (*report.Report, error) {
 	b := &bench{cfg: cfg, left: make(map[string][]string)}
 	b.report.Format = report.Format
 	b.report.Environment = environment(cfg)
-	if !cfg.Memory {
-		undo, err := pinProcess(cfg.GeneratorCPU)
-		if err != nil {
-			return nil, err
-		}
-		defer undo() //nolint:errcheck // the process ends, or is a test's
-	}
 	err := b.all(ctx, ws)
 	if cerr := b.closePlace(); err == nil && cerr != nil {
 		err = fmt.Errorf("clean up: %w", cerr)
@@ -126,12 +119,19 @@ type bench struct {
 type place interface {
 	// generators are what the generators work on, one for each shard of the
 	// server. Their target is for the caller to fill in.
-	generators() []rawload.Config
+	generators() []generator
 	// serve starts a server. Its answers come from cfg's address.
 	serve(ctx context.Context, cfg *ServerConfig) (server, error)
 	// inProcess reports whether servers share this process and its CPUs.
 	inProcess() bool
 	close() error
+}
+
+// generator is what a generator is made of, and the CPU it is bound to, unless
+// that is -1.
+type generator struct {
+	rawload.Config
+	cpu int
 }
 
 // server is a server that serves, in whichever process.
@@ -236,7 +236,7 @@ func (b *bench) workload(ctx context.Context, w *workload, kinds []string) error
 func (b *bench) openPlace(w *workload) error {
 	name := fmt.Sprintf("mtu %d", max(w.mtu, defaultMTU))
 	if b.cfg.Memory || w.shards > 0 {
-		name = fmt.Sprintf("memory %s shards %d", name, max(w.shards, 1))
+		name = fmt.Sprintf("memory %s shards %d", name, w.shards)
 	}
 	if name == b.placeName {
 		return nil
@@ -244,14 +244,27 @@ func (b *bench) openPlace(w *workload) error {
 	if err := b.closePlace(); err != nil {
 		return err
 	}
-	var err error
-	if b.cfg.Memory || w.shards > 0 {
-		b.place = newMemory(b.cfg, max(w.mtu, defaultMTU), max(w.shards, 1))
-	} else if b.place, err = newLab(b.cfg, max(w.mtu, defaultMTU)); err != nil {
-		return fmt.Errorf("%w (shardnet bench --mem needs no privilege)", err)
+	p, err := newPlace(b.cfg, w)
+	if err != nil {
+		return err
 	}
-	b.placeName = name
+	b.place, b.placeName = p, name
 	return nil
+}
+
+func newPlace(cfg *Config, w *workload) (place, error) {
+	mtu := max(w.mtu, defaultMTU)
+	switch {
+	case w.shards > 0:
+		return newCores(cfg, mtu, w.shards)
+	case cfg.Memory:
+		return newMemory(cfg, mtu), nil
+	}
+	p, err := newLab(cfg, mtu)
+	if err != nil {
+		return nil, fmt.Errorf("%w (shardnet bench --mem needs no privilege)", err)
+	}
+	return p, nil
 }
 
 func (b *bench) closePlace() error {

@@ -32,7 +32,7 @@ func serveEvents(cfg *ServerConfig, st *stack.Stack) (*running, error) {
 			}
 		}
 		if a.close != nil {
-			a.close()
+			errs = append(errs, a.close())
 		}
 		return errors.Join(errs...)
 	}
@@ -58,13 +58,11 @@ const closeTimeout = time.Second
 type eventApp struct {
 	tcp   socketapi.Handler
 	udp   socketapi.PacketHandler
-	close func()
+	close func() error
 }
 
 func newEventApp(name string, shards int) (*eventApp, error) {
 	switch name {
-	case "echo":
-		return &eventApp{tcp: echoEvents{}, udp: echoPackets{}}, nil
 	case "memcached":
 		return newMemcachedEvents(shards)
 	case "source":
@@ -72,26 +70,18 @@ func newEventApp(name string, shards int) (*eventApp, error) {
 	case "sink":
 		return &eventApp{tcp: socketapi.NopHandler{}}, nil
 	}
-	return nil, fmt.Errorf("there is no app %q by events", name)
-}
-
-// echoEvents sends back what it is sent. What can't be sent is not consumed, and
-// so comes again.
-type echoEvents struct{ socketapi.NopHandler }
-
-func (echoEvents) OnData(c *socketapi.EventConn, data []byte) int {
-	n, err := c.Write(data)
-	if err != nil && !errors.Is(err, socketapi.ErrBackPressure) {
-		return len(data) // OnClose is about to come
+	a, err := newApp(name)
+	if err != nil {
+		return nil, err
 	}
-	return n
-}
-
-// echoPackets sends each datagram back, in its frame.
-type echoPackets struct{}
-
-func (echoPackets) OnPacket(p *socketapi.Packet) {
-	_ = p.Reply(p.Data) // what can't be sent is lost, as datagrams are
+	h, ok := a.(interface {
+		Handler() socketapi.Handler
+		PacketHandler() socketapi.PacketHandler
+	})
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("%s does not run on events", name), a.Close())
+	}
+	return &eventApp{tcp: h.Handler(), udp: h.PacketHandler(), close: a.Close}, nil
 }
 
 // sourceEvents streams RFC 864's pattern. The value of a connection is how much it

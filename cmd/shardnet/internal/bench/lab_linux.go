@@ -24,8 +24,9 @@ type lab struct {
 	cfg    *Config
 	lab    *netlab.Lab
 	server *netlab.Host
-	iface  string // the server's end
-	dev    driver.Device
+	iface  string        // the server's end
+	dev    driver.Device // on the generator's
+	unpin  func() error  // undoes the binding of this process to the generator's CPU
 }
 
 // newLab makes the namespaces and opens the generator's end.
@@ -57,16 +58,22 @@ func (l *lab) build(mtu int) (err error) {
 		return err
 	}
 	l.iface = s.Name
+	// All of this process, so that none of it ever runs where the server does.
+	if l.unpin, err = pinProcess(l.cfg.GeneratorCPU); err != nil {
+		return err
+	}
 	return client.Do(func() error {
 		l.dev, err = afxdp.Open(&afxdp.Config{Interface: c.Name, Addresses: sources(l.cfg.IPv6)})
 		return err
 	})
 }
 
-func (l *lab) generators() []rawload.Config {
+func (l *lab) generators() []generator {
 	// A wait would put the kernel's wake-up of the generator into every latency,
 	// and it has a CPU of its own.
-	return []rawload.Config{{Queue: l.dev.Queue(0), Info: l.dev.Info(), Sources: sources(l.cfg.IPv6), Spin: -1}}
+	return []generator{{cpu: -1, Config: rawload.Config{
+		Queue: l.dev.Queue(0), Info: l.dev.Info(), Sources: sources(l.cfg.IPv6), Spin: -1,
+	}}}
 }
 
 func (l *lab) inProcess() bool { return false }
@@ -92,6 +99,9 @@ func (l *lab) close() error {
 	var errs []error
 	if l.dev != nil {
 		errs = append(errs, l.dev.Close())
+	}
+	if l.unpin != nil {
+		errs = append(errs, l.unpin())
 	}
 	return errors.Join(append(errs, l.lab.Close())...)
 }

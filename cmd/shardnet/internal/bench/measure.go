@@ -7,8 +7,10 @@ import (
 	"net/netip"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"shardnet/cmd/shardnet/internal/rawload"
@@ -142,20 +144,15 @@ func firstWrong(results []*rawload.Result) string {
 
 // load runs all generators at once.
 func (b *bench) load(ctx context.Context, target netip.AddrPort, work rawload.Work) ([]*rawload.Result, error) {
-	configs := b.place.generators()
-	results := make([]*rawload.Result, len(configs))
-	errs := make([]error, len(configs))
-	done := make(chan int, len(configs))
-	for i, cfg := range configs {
-		cfg.Target = target
-		go func() {
-			results[i], errs[i] = generate(ctx, cfg, work)
-			done <- i
-		}()
+	generators := b.place.generators()
+	results := make([]*rawload.Result, len(generators))
+	errs := make([]error, len(generators))
+	var wg sync.WaitGroup
+	for i, g := range generators {
+		g.Target = target
+		wg.Go(func() { results[i], errs[i] = g.run(ctx, work) })
 	}
-	for range configs {
-		<-done
-	}
+	wg.Wait()
 	for _, err := range errs {
 		if err != nil {
 			return nil, err // the others have it too, or because of it
@@ -164,13 +161,21 @@ func (b *bench) load(ctx context.Context, target netip.AddrPort, work rawload.Wo
 	return results, nil
 }
 
-func generate(ctx context.Context, cfg rawload.Config, work rawload.Work) (*rawload.Result, error) {
-	g, err := rawload.New(cfg)
+// run makes a generator and has it do work.
+func (g *generator) run(ctx context.Context, work rawload.Work) (*rawload.Result, error) {
+	if g.cpu >= 0 {
+		// Not unlocked: the thread ends with the goroutine, bound as it is.
+		runtime.LockOSThread()
+		if err := pinThread(g.cpu); err != nil {
+			return nil, err
+		}
+	}
+	load, err := rawload.New(g.Config)
 	if err != nil {
 		return nil, err
 	}
-	r, err := g.Run(ctx, work)
-	if cerr := g.Close(); err == nil {
+	r, err := load.Run(ctx, work)
+	if cerr := load.Close(); err == nil {
 		err = cerr
 	}
 	return r, err

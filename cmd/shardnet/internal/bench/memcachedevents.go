@@ -32,12 +32,12 @@ func newMemcachedEvents(shards int) (*eventApp, error) {
 	for i := range m.shards {
 		m.shards[i].packets = m.srv.NewSession()
 	}
-	return &eventApp{tcp: m, udp: m, close: func() {
+	return &eventApp{tcp: m, udp: m, close: func() error {
 		for i := range m.shards {
 			m.shards[i].packets.Close()
 		}
-		_ = m.srv.Close() // it serves nothing by itself
 		m.store.Close()
+		return m.srv.Close()
 	}}, nil
 }
 

@@ -3,13 +3,14 @@ package bench
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/pprof"
 	"slices"
-	"sync"
+	"time"
 
 	"shardnet/cmd/shardnet/internal/rawload"
 	"shardnet/driver"
@@ -26,24 +27,52 @@ type memory struct {
 	cfg    *Config
 	mtu    int
 	shards int
+	cpus   []int // pins each shard, and its generator, to one; nil pins nothing
+	undo   func()
 
 	far []driver.Device // the generators' ends, while a server serves
 }
 
-func newMemory(cfg *Config, mtu, shards int) *memory {
-	return &memory{cfg: cfg, mtu: mtu, shards: shards}
+func newMemory(cfg *Config, mtu int) *memory {
+	return &memory{cfg: cfg, mtu: mtu, shards: 1, undo: func() {}}
+}
+
+// newCores is the memory that has so many shards, each on a CPU of its own with
+// its generator: they take turns on it, by yielding it when they have nothing to
+// do. So what a shard does in a second can be compared between one and several.
+func newCores(cfg *Config, mtu, shards int) (*memory, error) {
+	cpus, err := allowedCPUs()
+	if err != nil {
+		return nil, err
+	}
+	if len(cpus) < shards {
+		return nil, fmt.Errorf("%d shards need a CPU each, and there are %d", shards, len(cpus))
+	}
+	m := newMemory(cfg, mtu)
+	m.shards, m.cpus = shards, cpus[:shards]
+	// A thread that only yields still has one of the scheduler's processors.
+	before := runtime.GOMAXPROCS(2*shards + 1)
+	m.undo = func() { runtime.GOMAXPROCS(before) }
+	return m, nil
 }
 
 func (m *memory) inProcess() bool { return true }
 
-func (m *memory) close() error { return nil }
+func (m *memory) close() error {
+	m.undo()
+	return nil
+}
 
 // generators share out the source addresses: no two have one in common.
-func (m *memory) generators() []rawload.Config {
-	var all []rawload.Config
+func (m *memory) generators() []generator {
+	var all []generator
 	src := slices.Collect(slices.Chunk(sources(m.cfg.IPv6), numSources/m.shards))
 	for i, d := range m.far {
-		all = append(all, rawload.Config{Queue: d.Queue(0), Info: d.Info(), Sources: src[i], Seed: uint64(i)})
+		g := generator{cpu: -1, Config: rawload.Config{Queue: d.Queue(0), Info: d.Info(), Sources: src[i], Seed: uint64(i)}}
+		if m.cpus != nil {
+			g.cpu, g.Spin = m.cpus[i], time.Nanosecond
+		}
+		all = append(all, g)
 	}
 	return all
 }
@@ -63,7 +92,11 @@ func (m *memory) serve(ctx context.Context, cfg *ServerConfig) (server, error) {
 		near, m.far = append(near, a), append(m.far, b)
 	}
 	dev := near[0]
-	if m.shards > 1 {
+	if m.cpus != nil {
+		for i := range near {
+			near[i], m.far[i] = yielding{near[i]}, yielding{m.far[i]}
+		}
+		cfg.CPUs, cfg.Spin = m.cpus, -1
 		dev = newJoined(near)
 	}
 	srv, err := startServer(ctx, cfg, dev)
@@ -120,29 +153,3 @@ func (l *local) stop() error {
 }
 
 func (l *local) kill() error { return l.stop() }
-
-// joined is one device made of several with one queue each: a NIC that keeps each
-// link partner on a queue, and does not say how.
-type joined struct {
-	parts []driver.Device
-	close func() error
-}
-
-func newJoined(parts []driver.Device) *joined {
-	return &joined{parts: parts, close: sync.OnceValue(func() error {
-		var errs []error
-		for _, p := range parts {
-			errs = append(errs, p.Close())
-		}
-		return errors.Join(errs...)
-	})}
-}
-
-func (j *joined) Info() driver.Info {
-	info := j.parts[0].Info()
-	info.Queues, info.RSS = len(j.parts), nil
-	return info
-}
-
-func (j *joined) Queue(i int) driver.Queue { return j.parts[i].Queue(0) }
-func (j *joined) Close() error             { return j.close() }

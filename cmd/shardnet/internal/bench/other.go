@@ -22,6 +22,9 @@ func processCPU(int) (time.Duration, error)                      { return 0, err
 func residentBytes(int) (uint64, error)                          { return 0, errLinux }
 func kernelBytes() (uint64, error)                               { return 0, errLinux }
 func pinProcess(int) (undo func() error, err error)              { return nil, errLinux }
+func pinThread(int) error                                        { return errLinux }
+func yieldCPU()                                                  { runtime.Gosched() }
+
 func allowedCPUs() (cpus []int, err error) {
 	for i := range runtime.NumCPU() {
 		cpus = append(cpus, i)

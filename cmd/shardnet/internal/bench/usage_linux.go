@@ -133,6 +133,20 @@ func pinThreads(set *unix.CPUSet) error {
 	return nil
 }
 
+// pinThread binds the calling thread to cpu, for good.
+func pinThread(cpu int) error {
+	var only unix.CPUSet
+	only.Set(cpu)
+	if err := unix.SchedSetaffinity(0, &only); err != nil {
+		return fmt.Errorf("pin to CPU %d: %w", cpu, err)
+	}
+	return nil
+}
+
+// yieldCPU lets another thread have this thread's CPU. The thread keeps its
+// processor of Go's scheduler.
+func yieldCPU() { _, _, _ = unix.RawSyscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
+
 // onCPU runs fn on a thread bound to cpu: processes that fn starts are bound to it
 // from their first instruction on, so that a Go program among them sees one CPU.
 func onCPU(cpu int, fn func() error) error {

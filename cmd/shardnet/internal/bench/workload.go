@@ -68,7 +68,7 @@ var (
 	memcachedServers = []string{Reflector, Handler, Conn, Netstack, Kernel, MemcachedC}
 	bulkServers      = []string{Handler, Conn, Netstack, Kernel}
 	idleServers      = []string{Handler, Conn, Netstack, Kernel}
-	shardServers     = []string{Handler, Conn}
+	shardServers     = []string{Handler}
 )
 
 // Defaults of the workloads that Config can change.
@@ -160,7 +160,7 @@ func workloads(cfg *Config) []*workload {
 			add(&workload{
 				name: report.Shards, params: map[string]string{"proto": proto, report.ParamShards: strconv.Itoa(n), report.ParamSize: strconv.Itoa(echoSize)},
 				app: "echo", unit: requestsPerSecond, servers: shardServers, shards: n,
-				work: rawload.Work{Kind: kind, Conns: outstanding, Window: 0, Payload: echoSize},
+				work: rawload.Work{Kind: kind, Conns: 256, Payload: echoSize}, // by each generator
 			})
 		}
 	}

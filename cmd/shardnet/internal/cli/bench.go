@@ -3,10 +3,8 @@ package cli
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,7 +21,7 @@ func newBench(std Streams) *cobra.Command {
 		peers                    []string
 		spin                     time.Duration
 		quick, list              bool
-		jsonFile                 string
+		jsonFile, md             string
 	)
 	cmd := &cobra.Command{
 		Use:   "bench",
@@ -65,6 +63,7 @@ Every answer is verified; a wrong one makes it fail.`,
 	f.IntVar(&cfg.GeneratorCPU, "generator-cpu", 1, "CPU of the load generator")
 	f.StringVar(&cfg.Profiles, "profiles", "", "write CPU profiles of our servers to this `FOLDER`")
 	f.StringVar(&jsonFile, "json", "", "write the report to this `FILE`, in JSON")
+	f.StringVar(&md, "markdown", "", "put the tables into this `FILE` of Markdown, between its marks")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if cfg.Peers, err = parsePeers(peers); err != nil {
 			return err
@@ -93,9 +92,14 @@ Every answer is verified; a wrong one makes it fail.`,
 		if r == nil {
 			return err
 		}
-		errs := []error{err, writeMedians(std.Out, r)}
-		if jsonFile != "" {
-			errs = append(errs, writeJSON(jsonFile, r))
+		errs := []error{err, report.WriteText(std.Out, r)}
+		for _, o := range []struct {
+			file  string
+			write func(string, *report.Report) error
+		}{{jsonFile, writeJSON}, {md, updateMarkdown}} {
+			if o.file != "" {
+				errs = append(errs, o.write(o.file, r))
+			}
 		}
 		return errors.Join(errs...)
 	}
@@ -158,24 +162,12 @@ func create(file string, write func(*os.File) error) error {
 	return errors.Join(write(f), f.Close())
 }
 
-// writeMedians prints a line for each cell.
-func writeMedians(w io.Writer, r *report.Report) error {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, c := range r.Cells {
-		ratio := "-"
-		if x, ok := r.Ratio(c); ok {
-			ratio = fmt.Sprintf("%.2fx", x)
-		}
-		median := func(f func(report.Run) float64) float64 { return c.Median(f) }
-		fmt.Fprintf(t, "%s %v\t%s\t%.0f %s\t%s\tp50 %.1f\tp99 %.1f\tcore %.0f ns\tallocs %.2f\n", c.Workload, c.Params, c.Server,
-			median(func(r report.Run) float64 { return r.Rate }), c.Unit, ratio,
-			median(func(r report.Run) float64 { return r.P50 }), median(func(r report.Run) float64 { return r.P99 }),
-			median(func(r report.Run) float64 { return r.ServerCPU }), median(func(r report.Run) float64 { return r.Allocs }))
+func updateMarkdown(file string, r *report.Report) error {
+	old, err := os.ReadFile(file)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return fmt.Errorf("read the tables' file: %w", err)
 	}
-	for _, n := range r.Notes {
-		fmt.Fprintf(t, "note: %s\n", n)
-	}
-	return t.Flush()
+	return os.WriteFile(file, report.UpdateMarkdown(old, r), 0o644)
 }
 
 // newBenchServer is what bench starts servers with.
