@@ -1,7 +1,6 @@
 package rawload
 
 import (
-	"math"
 	"time"
 )
 
@@ -11,6 +10,10 @@ const (
 	bulkAckDelay = 500 * time.Microsecond
 	// sendAhead is how much of BulkSend's stream is committed at a time.
 	sendAhead = 1 << 30
+	// probeDelay is for how long nothing is acknowledged before the oldest segment
+	// is sent again, as RFC 8985's tail loss probe: a stack that acknowledges once
+	// a batch may owe the duplicates that would have told sooner.
+	probeDelay = 20 * time.Millisecond
 	// maxWindow bounds congestion windows.
 	maxWindow = 8 << 20
 )
@@ -28,6 +31,7 @@ type congestion struct {
 	cwnd, ssthresh uint32
 	recover        uint32 // what was sent when the loss was noticed
 	recovering     bool
+	progress       int64 // when an acknowledgement, or a probe, was last seen
 }
 
 // window is how many bytes may be under way on connection i.
@@ -49,14 +53,34 @@ func (a *bulkSender) duplicate(i int, c *conn) {
 		a.t.touch(i)
 		return
 	}
-	// After a timeout, those to what was sent before it say nothing.
-	if c.dupacks++; c.dupacks < 3 || int32(c.una-f.recover) < 0 {
-		return
+	// After a recovery, those to what was sent before it say nothing.
+	if c.dupacks++; c.dupacks >= 3 && int32(c.una-f.recover) >= 0 {
+		a.recover(i, c)
 	}
+}
+
+// recover begins a recovery: the oldest segment is lost.
+func (a *bulkSender) recover(i int, c *conn) {
+	f, mss := &a.flows[i], uint32(c.mss)
 	f.ssthresh = max((c.max-c.una)/2, 2*mss)
 	f.cwnd = f.ssthresh + 3*mss
 	f.recover, f.recovering = c.max, true
 	a.resend(i, c)
+}
+
+// probe is the stage's each.
+func (a *bulkSender) probe() {
+	for i := range a.t.conns {
+		c, f := &a.t.conns[i], &a.flows[i]
+		if c.state != open || c.una == c.max || a.t.g.now-f.progress < int64(probeDelay) {
+			continue
+		}
+		if f.progress = a.t.g.now; f.recovering {
+			a.resend(i, c) // the retransmission is lost, too
+		} else {
+			a.recover(i, c)
+		}
+	}
 }
 
 func (a *bulkSender) resend(i int, c *conn) {
@@ -74,6 +98,7 @@ func (a *bulkSender) acked(i int, c *conn, n uint32) {
 		c.end += sendAhead / 2
 	}
 	f, mss := &a.flows[i], uint32(c.mss)
+	f.progress = a.t.g.now
 	switch {
 	case f.recovering && int32(c.una-f.recover) < 0:
 		// The next hole: deflate by what is acknowledged, and a segment more.
@@ -92,7 +117,7 @@ func (a *bulkSender) acked(i int, c *conn, n uint32) {
 
 // opened implements app.
 func (a *bulkSender) opened(i int, c *conn) {
-	a.flows[i] = congestion{cwnd: 10 * uint32(c.mss), ssthresh: maxWindow, recover: c.una}
+	a.flows[i] = congestion{cwnd: 10 * uint32(c.mss), ssthresh: maxWindow, recover: c.una, progress: a.t.g.now}
 	a.t.commit(i, sendAhead)
 }
 
@@ -155,10 +180,12 @@ func (a *bulkReceiver) acknowledge() {
 // runBulk runs BulkReceive and BulkSend.
 func (t *tcpLoad) runBulk(w Work) error {
 	var m *meter
-	each, when := func() {}, func() int64 { return math.MaxInt64 }
+	var each func()
+	var when func() int64
 	if w.Kind == BulkSend {
 		a := &bulkSender{t: t, flows: make([]congestion, w.Conns)}
 		t.app, t.bulk, m = a, a, &a.m
+		each, when = a.probe, func() int64 { return t.heard + int64(probeDelay) }
 	} else {
 		a := &bulkReceiver{t: t, pattern: chargen()}
 		t.app, m = a, &a.m

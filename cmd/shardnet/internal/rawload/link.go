@@ -81,9 +81,10 @@ func (l *link) fail(err error) {
 	}
 }
 
-// release gives all frames back.
+// release gives all frames back, and has the queue publish that in its counters.
 func (l *link) release() {
 	l.q.Release(l.stock[:l.left])
 	l.q.Release(l.out[:l.n])
 	l.left, l.n, l.sent = 0, 0, false
+	_ = l.q.Flush() // nothing is under way that could fail
 }

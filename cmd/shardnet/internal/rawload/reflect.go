@@ -3,6 +3,7 @@ package rawload
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
 	"time"
@@ -35,35 +36,42 @@ const discardPort = 9
 //     number that the request acknowledges: so requests may not overlap, and those
 //     too long for a segment are beyond it.
 func Reflect(ctx context.Context, q driver.Queue, info driver.Info, own []netip.Addr) error {
-	if len(own) == 0 || len(own) > maxSources {
-		return errors.New("reflect: need addresses of its own")
+	r, err := newReflector(q, info, own)
+	if err != nil {
+		return err
 	}
-	var by [2]sources // IPv4, IPv6
-	for i, six := range []bool{false, true} {
-		var addrs []netip.Addr
-		for _, a := range own {
-			if a.Is6() == six {
-				addrs = append(addrs, a)
-			}
-		}
-		by[i].init(addrs)
-	}
-	r := &reflector{info: info, own: by, mac: [6]byte(info.MAC)}
-	r.link.q = q
 	defer r.link.release()
 	defer context.AfterFunc(ctx, q.Wake)()
-	err := r.run(ctx)
+	err = r.run(ctx)
 	if ctx.Err() != nil || errors.Is(err, net.ErrClosed) {
 		return nil
 	}
 	return err
 }
 
+func newReflector(q driver.Queue, info driver.Info, own []netip.Addr) (*reflector, error) {
+	if len(own) == 0 || len(own) > maxSources || len(info.MAC) != 6 {
+		return nil, fmt.Errorf("reflect: %d addresses and MAC address %v: need 1 to %d, and 6 bytes", len(own), info.MAC, maxSources)
+	}
+	r := &reflector{info: info, mac: [6]byte(info.MAC)}
+	for i := range r.own {
+		var addrs []netip.Addr
+		for _, a := range own {
+			if a.Is6() == (i == 1) {
+				addrs = append(addrs, a)
+			}
+		}
+		r.own[i].init(addrs)
+	}
+	r.link.q = q
+	return r, nil
+}
+
 type reflector struct {
 	info  driver.Info
 	mac   [6]byte
-	own   [2]sources
-	link  link // for what can't be answered in place
+	own   [2]sources // IPv4, IPv6
+	link  link       // the queue
 	rx    [batch]driver.Frame
 	tx    [2 * batch]driver.Frame
 	held  int // of tx, left by a full ring

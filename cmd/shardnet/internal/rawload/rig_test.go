@@ -38,6 +38,9 @@ func (f family) sources(n int) []netip.Addr {
 	return s
 }
 
+// own is the server's addresses.
+func (f family) own() []netip.Addr { return []netip.Addr{f.server} }
+
 // cable is a memory NIC with the generator's end and the server's.
 func cable(t testing.TB, mtu int) (client, server driver.Device) {
 	t.Helper()
@@ -84,12 +87,12 @@ func generate(t testing.TB, dev driver.Device, f family, sources int, port uint1
 	return g
 }
 
-// reflect runs Reflect on dev until the test ends.
-func reflect(t testing.TB, dev driver.Device, f family) {
+// serveReflector runs Reflect on dev until the test ends.
+func serveReflector(t testing.TB, dev driver.Device, f family) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- Reflect(ctx, dev.Queue(0), dev.Info(), []netip.Addr{f.server}) }()
+	go func() { done <- Reflect(ctx, dev.Queue(0), dev.Info(), f.own()) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

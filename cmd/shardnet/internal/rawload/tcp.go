@@ -1,5 +1,8 @@
 package rawload
 
+// maxBurst is how many segments a connection sends before it is others' turn.
+const maxBurst = 32
+
 // tcpLoad is the TCP of a Run: its connections, their timeouts, and what is to be
 // sent. What they are for is app's.
 type tcpLoad struct {
@@ -13,6 +16,7 @@ type tcpLoad struct {
 	mss       uint16
 	bulk      *bulkSender // congestion control; nil where a request is never longer than a window
 
+	cut           bool  // the last output stopped at maxBurst
 	live, pending int   // connections not closed, and those of them not open
 	heard         int64 // when the last segment came
 	resetting     bool  // the run is over: what still comes is reset
@@ -122,13 +126,16 @@ func (t *tcpLoad) turn() {
 	if t.each != nil {
 		t.each()
 	}
-	done := 0
-	for ; done < len(t.dirty); done++ {
+	done, listed := 0, len(t.dirty)
+	for ; done < listed; done++ {
 		i := int(t.dirty[done])
 		if !t.output(i, &t.conns[i]) {
 			break
 		}
-		t.conns[i].flags &^= dirty
+		if t.conns[i].flags &^= dirty; t.cut {
+			t.cut = false
+			t.touch(i)
+		}
 	}
 	if done == len(t.dirty) {
 		t.dirty = t.dirty[:0]
@@ -203,6 +210,9 @@ func (t *tcpLoad) output(i int, c *conn) bool {
 		}
 		return t.emit(i, c, flagSYN, 0)
 	case open:
+		if t.resetting {
+			return true
+		}
 	case dying:
 		b := t.g.link.buffer()
 		if b == nil {
@@ -223,7 +233,11 @@ func (t *tcpLoad) output(i int, c *conn) bool {
 		t.g.link.send(t.segment(b, i, c, c.una, flagACK, n))
 		c.flags &^= resendOne
 	}
-	for c.nxt != c.end && int32(c.end-c.nxt) > 0 {
+	for burst := 0; c.nxt != c.end && int32(c.end-c.nxt) > 0; burst++ {
+		if burst == maxBurst {
+			t.cut = true
+			return true
+		}
 		room := int(int32(c.una + t.allowed(i, c) - c.nxt))
 		left := int(c.end - c.nxt)
 		n := min(left, int(c.mss), room)

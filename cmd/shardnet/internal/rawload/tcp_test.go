@@ -23,7 +23,7 @@ func TestTCPReflected(t *testing.T) {
 		} {
 			t.Run(fmt.Sprintf("%s/%v/conns=%d/window=%d/payload=%d", f.name, w.Kind, w.Conns, w.Window, w.Payload), func(t *testing.T) {
 				client, server := cable(t, 0)
-				reflect(t, server, f)
+				serveReflector(t, server, f)
 				port := uint16(7)
 				if w.Kind == BulkSend {
 					port = 9

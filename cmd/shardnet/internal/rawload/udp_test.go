@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-const brief = 150 * time.Millisecond // of measurement
+const brief = 80 * time.Millisecond // of measurement
 
 func TestUDPReflected(t *testing.T) {
 	for _, f := range families {
@@ -24,7 +24,7 @@ func TestUDPReflected(t *testing.T) {
 		} {
 			t.Run(fmt.Sprintf("%s/%v/conns=%d/window=%d/payload=%d/value=%d", f.name, w.Kind, w.Conns, w.Window, w.Payload, w.Value), func(t *testing.T) {
 				client, server := cable(t, 0)
-				reflect(t, server, f)
+				serveReflector(t, server, f)
 				g := generate(t, client, f, 5, 7)
 				r := run(t, g, w)
 				faultless(t, r)
