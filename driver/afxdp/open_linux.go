@@ -93,7 +93,7 @@ func openMode(c Config, link *preflight.Link, size int, mode Mode) (_ *Device, e
 	case Copy:
 		flags |= unix.XDP_COPY
 	}
-	prog, err := xdpprog.Attach(link.Index, attach, c.Addresses)
+	prog, err := xdpprog.Attach(link.Index, attach, false, c.Addresses)
 	if err != nil {
 		return nil, preflight.ProgramError(err, link)
 	}

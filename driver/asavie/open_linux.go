@@ -82,7 +82,7 @@ func openMode(c Config, link *preflight.Link, size int, mode Mode) (_ *Device, e
 	if mode == Generic {
 		attach = xdpprog.Generic
 	}
-	prog, err := xdpprog.Attach(link.Index, attach, c.Addresses)
+	prog, err := xdpprog.Attach(link.Index, attach, false, c.Addresses)
 	if err != nil {
 		return nil, preflight.ProgramError(err, link)
 	}

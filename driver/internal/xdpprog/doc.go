@@ -3,7 +3,7 @@
 // NDP for them) and passes everything else to the kernel. The rules are a table
 // at the top of xdp.c.
 //
-//	p, err := xdpprog.Attach(ifindex, xdpprog.Native, addrs)
+//	p, err := xdpprog.Attach(ifindex, xdpprog.Native, false, addrs)
 //	if err != nil {
 //		return err // errors.Is: ErrBusy, ErrPrivilege, ErrUnsupported
 //	}

@@ -60,9 +60,13 @@ type Counts struct {
 // redirected before SetSocket. The interface also joins the solicited-node
 // multicast groups of the IPv6 addresses, so that its filter lets neighbour
 // solicitations for them through.
-func Attach(ifindex int, mode Mode, owned []netip.Addr) (*Program, error) {
+//
+// With frags the program also takes frames in several buffers, as a large MTU
+// needs (Linux 5.18); it finds what it looks at in the first of them. Without,
+// it loads on older kernels as well.
+func Attach(ifindex int, mode Mode, frags bool, owned []netip.Addr) (*Program, error) {
 	p := new(Program)
-	if err := loadBpfObjects(&p.objs, nil); err != nil {
+	if err := p.load(frags); err != nil {
 		return nil, fmt.Errorf("load XDP program: %w", classify(err))
 	}
 	err := p.attach(ifindex, mode, owned)
@@ -70,6 +74,19 @@ func Attach(ifindex int, mode Mode, owned []netip.Addr) (*Program, error) {
 		return nil, errors.Join(err, p.Close())
 	}
 	return p, nil
+}
+
+// load is loadBpfObjects with the flags that section "xdp.frags" would set: the
+// same object serves both.
+func (p *Program) load(frags bool) error {
+	spec, err := loadBpf()
+	if err != nil {
+		return err
+	}
+	if frags {
+		spec.Programs[bpfProgShardnetXdp].Flags |= unix.BPF_F_XDP_HAS_FRAGS
+	}
+	return spec.LoadAndAssign(&p.objs, nil)
 }
 
 func (p *Program) attach(ifindex int, mode Mode, owned []netip.Addr) (err error) {

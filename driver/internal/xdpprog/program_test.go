@@ -163,14 +163,14 @@ func TestAttach(t *testing.T) {
 	}
 	for _, mode := range []Mode{Native, Generic} {
 		err := a.Host.Do(func() error {
-			p, err := Attach(a.Index, mode, nil)
+			p, err := Attach(a.Index, mode, false, nil)
 			if err != nil {
 				return err
 			}
 			if !attached() {
 				t.Errorf("%v: no program on the interface", mode)
 			}
-			if second, err := Attach(a.Index, mode, nil); !errors.Is(err, ErrBusy) {
+			if second, err := Attach(a.Index, mode, false, nil); !errors.Is(err, ErrBusy) {
 				if err == nil {
 					second.Close()
 				}
@@ -186,7 +186,7 @@ func TestAttach(t *testing.T) {
 		}
 	}
 	err := a.Host.Do(func() error {
-		_, err := Attach(1<<20, Native, nil)
+		_, err := Attach(1<<20, Native, false, nil)
 		return err
 	})
 	if err == nil {
@@ -210,7 +210,7 @@ func TestAttachLeavesAnothersProgram(t *testing.T) {
 		if err := netlink.LinkSetXdpFd(link, theirs.ShardnetXdp.FD()); err != nil {
 			return err
 		}
-		if p, err := Attach(a.Index, Native, nil); !errors.Is(err, ErrBusy) {
+		if p, err := Attach(a.Index, Native, false, nil); !errors.Is(err, ErrBusy) {
 			if err == nil {
 				p.Close()
 			}
@@ -254,7 +254,7 @@ func TestAttachJoinsSolicitedNodeGroups(t *testing.T) {
 		return macs
 	}
 	err := a.Host.Do(func() error {
-		p, err := Attach(a.Index, Native, addrs)
+		p, err := Attach(a.Index, Native, false, addrs)
 		if err != nil {
 			return err
 		}
@@ -268,6 +268,28 @@ func TestAttachJoinsSolicitedNodeGroups(t *testing.T) {
 			t.Errorf("still member of %v after Close", got)
 		}
 		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A large MTU takes a program for frames in several buffers, and is refused
+// without.
+func TestAttachFrags(t *testing.T) {
+	a, _ := netlab.Pair(t, netlab.End{}, netlab.End{}, netlab.LinkConfig{MTU: 9000})
+	err := a.Host.Do(func() error {
+		if p, err := Attach(a.Index, Native, false, nil); !errors.Is(err, ErrUnsupported) {
+			if err == nil {
+				p.Close()
+			}
+			t.Errorf("Attach without frags at MTU 9000 gives %v, want %v", err, ErrUnsupported)
+		}
+		p, err := Attach(a.Index, Native, true, nil)
+		if err != nil {
+			return err
+		}
+		return p.Close()
 	})
 	if err != nil {
 		t.Fatal(err)
