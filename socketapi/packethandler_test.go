@@ -75,6 +75,40 @@ func TestPacketHandler(t *testing.T) {
 	w.handlePacket(t, ":7", packetFunc(func(*Packet) {})) // the port is free again
 }
 
+// TestPacketHandlerRepliesTwice: the first reply takes the frame of the request, and
+// the others still go where it came from.
+func TestPacketHandlerRepliesTwice(t *testing.T) {
+	w := newStackWorld(t, 1)
+	w.handlePacket(t, ":7", packetFunc(func(p *Packet) {
+		source, destination := p.Source(), p.Destination()
+		for _, reply := range []string{"one", "two", "three"} {
+			if err := p.Reply([]byte(reply)); err != nil {
+				t.Error(err)
+			}
+			if p.Source() != source || p.Destination() != destination {
+				t.Errorf("after a reply: from %v to %v, before it from %v to %v", p.Source(), p.Destination(), source, destination)
+			}
+		}
+	}))
+	for _, host := range []string{"198.18.0.1", "2001:db8::1"} {
+		c := w.dial(t, "udp", net.JoinHostPort(host, "7"))
+		c.SetDeadline(time.Now().Add(10 * time.Second))
+		c.Write([]byte("x"))
+		got := make(map[string]bool)
+		for range 3 {
+			buf := make([]byte, 10)
+			n, err := c.Read(buf)
+			if err != nil {
+				t.Fatalf("%s: %v, then %v", host, got, err)
+			}
+			got[string(buf[:n])] = true
+		}
+		if !got["one"] || !got["two"] || !got["three"] {
+			t.Errorf("%s: %v", host, got)
+		}
+	}
+}
+
 // TestServerErrors: all or none, and errors as Listen's.
 func TestServerErrors(t *testing.T) {
 	w := newStackWorld(t, 2)

@@ -54,8 +54,11 @@ func (sh *Shard) HandleDatagrams(f PacketFlow, h DatagramHandler) error {
 
 // Source is the sender.
 func (d *Datagram) Source() netip.AddrPort {
-	if d.packet != nil {
-		return netip.AddrPortFrom(addrOf(d.packet.src), d.packet.srcPort)
+	if p := d.packet; p != nil {
+		if d.replied {
+			return netip.AddrPortFrom(addrOf(p.dst), p.srcPort) // they have changed places in the frame
+		}
+		return netip.AddrPortFrom(addrOf(p.src), p.srcPort)
 	}
 	return d.source
 }
@@ -63,8 +66,11 @@ func (d *Datagram) Source() netip.AddrPort {
 // Destination is the address and port the datagram was sent to: one of the
 // stack's own, also on a socket bound to all of them.
 func (d *Datagram) Destination() netip.AddrPort {
-	if d.packet != nil {
-		return netip.AddrPortFrom(addrOf(d.packet.dst), d.packet.dstPort)
+	if p := d.packet; p != nil {
+		if d.replied {
+			return netip.AddrPortFrom(addrOf(p.src), p.dstPort)
+		}
+		return netip.AddrPortFrom(addrOf(p.dst), p.dstPort)
 	}
 	return d.destination
 }
