@@ -133,7 +133,7 @@ func (c *EventConn) readOnce() (int, error) {
 
 // offer gives the handler what was kept.
 func (c *EventConn) offer() {
-	if c.in == nil || c.state&connEnding != 0 {
+	if c.in == nil || c.state&(connEnding|connFull) != 0 {
 		return
 	}
 	full := c.in.len() >= c.loop.maxBuffered
@@ -157,7 +157,7 @@ func (c *EventConn) deliver(data []byte) int {
 // checkFull ends a connection whose input buffer is full, and whose handler waits
 // for nothing but more input.
 func (c *EventConn) checkFull() {
-	if c.in.len() >= c.loop.maxBuffered && c.state&connFull == 0 && c.working() == 0 {
+	if c.in.len() >= c.loop.maxBuffered && c.state&(connEnding|connFull) == 0 && c.working() == 0 {
 		c.fail("read", ErrTooMuchUnread)
 	}
 }

@@ -25,6 +25,7 @@ type Handler interface {
 	// with. The rest is kept and comes again, in front of what arrives later:
 	// not before, so OnData takes all the requests that are there. It comes
 	// also after OnWritable, a timer, returned work and a posted function.
+	// Between a Write that was cut short and OnWritable nothing is offered.
 	//
 	// data is valid during the call only, and is c's to change.
 	OnData(c *EventConn, data []byte) (consumed int)
