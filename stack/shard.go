@@ -131,6 +131,9 @@ func (sh *Shard) run() {
 				runtime.Gosched()
 			}
 		}
+		if sh.tcp != nil {
+			sh.tcp.SendACKs()
+		}
 		n, err = sh.tx.flush()
 		if sh.linkDown && err == nil && n == 0 && now >= sh.retryLink {
 			// Frames may lie in the TX ring that only a flush makes leave.

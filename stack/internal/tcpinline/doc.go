@@ -23,4 +23,9 @@
 //   - UnlockUser queues an endpoint that got segments while an application
 //     goroutine held it. So after a call on an endpoint the queue may be
 //     non-empty though no segment arrived: see Pending.
+//   - handleSegmentsLocked acknowledges, as its last act, what was received, if
+//     RCV.NXT is not the last acknowledgement sent. Everything that must be
+//     acknowledged at once (duplicates, what is out of order, FIN) is so where it
+//     is received. So that last act can wait until applications have answered:
+//     see SendACKs.
 package tcpinline

@@ -27,8 +27,8 @@ type Drainer struct {
 	queue      queuePointer // *epQueue of the one processor left
 	processors *sliceHeader // dispatcher.processors
 	full       int          // its true length
-	segQueue   uintptr      // offset of Endpoint.segmentQueue
-	mu         uintptr      // offset of Endpoint.mu
+	off        layout
+	owing      []*tcp.Endpoint // received something and have not acknowledged it
 	closed     atomic.Bool
 	handled    uint64
 	leftToUser bool
@@ -58,15 +58,15 @@ func New(s *stack.Stack) (*Drainer, error) {
 		queue:      field(procs.data, l.epQ),
 		processors: procs,
 		full:       procs.len,
-		segQueue:   l.segmentQueue,
-		mu:         l.mu,
+		off:        l,
 	}
 	procs.len = 1
 	return d, nil
 }
 
 // Drain processes every endpoint that has segments, as many as maxPerDrain, and
-// returns how many it handled. Only one goroutine may call it.
+// returns how many it handled. It leaves acknowledgements to SendACKs. Only one
+// goroutine may call the two.
 //
 // The order of cases is that of processor.start in transport/tcp/dispatcher.go.
 func (d *Drainer) Drain() int {
@@ -76,7 +76,7 @@ func (d *Drainer) Drain() int {
 		if e == nil {
 			break
 		}
-		segments := field(endpointPointer(e), d.segQueue)
+		segments := field(endpointPointer(e), d.off.segmentQueue)
 		if segmentQueueEmpty(segments) {
 			continue
 		}
@@ -84,13 +84,13 @@ func (d *Drainer) Drain() int {
 		case tcp.StateConnecting, tcp.StateSynSent, tcp.StateSynRecv:
 			handleConnecting(e)
 		case tcp.StateEstablished, tcp.StateFinWait1, tcp.StateFinWait2, tcp.StateCloseWait, tcp.StateLastAck, tcp.StateClosing:
-			handleConnected(e)
+			d.handleConnected(e)
 		case tcp.StateTimeWait:
 			handleTimeWait(e)
 		case tcp.StateListen:
 			handleListen(e)
 		case tcp.StateError, tcp.StateClose:
-			mu := (*gsync.CrossGoroutineMutex)(field(endpointPointer(e), d.mu))
+			mu := (*gsync.CrossGoroutineMutex)(field(endpointPointer(e), d.off.mu))
 			mu.Lock()
 			if st := e.EndpointState(); st == tcp.StateError || st == tcp.StateClose {
 				drainClosingSegmentQueue(e)
@@ -146,6 +146,13 @@ type layout struct {
 	epQ          uintptr // of epQ in processor
 	segmentQueue uintptr // in Endpoint
 	mu           uintptr // in Endpoint
+	waiterQueue  uintptr // in Endpoint
+	route        uintptr // in Endpoint
+	snd          uintptr // in Endpoint
+	rcv          uintptr // in Endpoint
+	sndUna       uintptr // SND.UNA, in sender
+	maxSentAck   uintptr // the last acknowledgement sent, in sender
+	rcvNxt       uintptr // RCV.NXT, in receiver
 }
 
 // checkLayout finds the offsets below proto, the type *tcp.protocol, and fails
@@ -183,10 +190,32 @@ func checkLayout(proto reflect.Type) (l layout, err error) {
 	segmentQueue := need(endpoint, "segmentQueue", "tcp.segmentQueue")
 	mu := need(endpoint, "mu", "sync.CrossGoroutineMutex")
 	need(endpoint, "pendingProcessing", "bool")
+	waiterQueue := need(endpoint, "waiterQueue", "*waiter.Queue")
+	route := need(endpoint, "route", "*stack.Route")
+	snd := need(endpoint, "snd", "*tcp.sender")
+	rcv := need(endpoint, "rcv", "*tcp.receiver")
+	if err != nil {
+		return l, err
+	}
+	inSnd := need(snd.Type.Elem(), "TCPSenderState", "tcp.TCPSenderState")
+	inRcv := need(rcv.Type.Elem(), "TCPReceiverState", "tcp.TCPReceiverState")
+	if err != nil {
+		return l, err
+	}
+	sndUna := need(inSnd.Type, "SndUna", "seqnum.Value")
+	maxSentAck := need(inSnd.Type, "MaxSentAck", "seqnum.Value")
+	rcvNxt := need(inRcv.Type, "RcvNxt", "seqnum.Value")
 	return layout{
 		processors:   dispatcher.Offset + processors.Offset,
 		epQ:          epQ.Offset,
 		segmentQueue: segmentQueue.Offset,
 		mu:           mu.Offset,
+		waiterQueue:  waiterQueue.Offset,
+		route:        route.Offset,
+		snd:          snd.Offset,
+		rcv:          rcv.Offset,
+		sndUna:       inSnd.Offset + sndUna.Offset,
+		maxSentAck:   inSnd.Offset + maxSentAck.Offset,
+		rcvNxt:       inRcv.Offset + rcvNxt.Offset,
 	}, err
 }

@@ -3,6 +3,7 @@ package tcpinline
 import (
 	"unsafe"
 
+	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 )
 
@@ -27,8 +28,26 @@ func isOwnedByUser(e *tcp.Endpoint) bool
 //go:linkname handleConnecting gvisor.dev/gvisor/pkg/tcpip/transport/tcp.handleConnecting
 func handleConnecting(e *tcp.Endpoint)
 
-//go:linkname handleConnected gvisor.dev/gvisor/pkg/tcpip/transport/tcp.handleConnected
-func handleConnected(e *tcp.Endpoint)
+//go:linkname handleSegmentLocked gvisor.dev/gvisor/pkg/tcpip/transport/tcp.(*Endpoint).handleSegmentLocked
+func handleSegmentLocked(e *tcp.Endpoint, s unsafe.Pointer) (more bool, err tcpip.Error)
+
+//go:linkname resetConnectionLocked gvisor.dev/gvisor/pkg/tcpip/transport/tcp.(*Endpoint).resetConnectionLocked
+func resetConnectionLocked(e *tcp.Endpoint, err tcpip.Error)
+
+//go:linkname resetKeepaliveTimer gvisor.dev/gvisor/pkg/tcpip/transport/tcp.(*Endpoint).resetKeepaliveTimer
+func resetKeepaliveTimer(e *tcp.Endpoint, receivedData bool)
+
+//go:linkname startTimeWait gvisor.dev/gvisor/pkg/tcpip/transport/tcp.startTimeWait
+func startTimeWait(e *tcp.Endpoint)
+
+//go:linkname segmentQueueDequeue gvisor.dev/gvisor/pkg/tcpip/transport/tcp.(*segmentQueue).dequeue
+func segmentQueueDequeue(q unsafe.Pointer) (segment unsafe.Pointer)
+
+//go:linkname segmentDecRef gvisor.dev/gvisor/pkg/tcpip/transport/tcp.(*segment).DecRef
+func segmentDecRef(segment unsafe.Pointer)
+
+//go:linkname sendAck gvisor.dev/gvisor/pkg/tcpip/transport/tcp.(*sender).sendAck
+func sendAck(snd unsafe.Pointer)
 
 //go:linkname handleTimeWait gvisor.dev/gvisor/pkg/tcpip/transport/tcp.handleTimeWait
 func handleTimeWait(e *tcp.Endpoint)
@@ -39,8 +58,13 @@ func handleListen(e *tcp.Endpoint)
 //go:linkname drainClosingSegmentQueue gvisor.dev/gvisor/pkg/tcpip/transport/tcp.(*Endpoint).drainClosingSegmentQueue
 func drainClosingSegmentQueue(e *tcp.Endpoint)
 
-// queuePointer points to an epQueue of netstack's.
-type queuePointer = unsafe.Pointer
+// queuePointer, senderPointer and receiverPointer point to an epQueue, a sender and
+// a receiver of netstack's.
+type (
+	queuePointer    = unsafe.Pointer
+	senderPointer   = unsafe.Pointer
+	receiverPointer = unsafe.Pointer
+)
 
 func field(base unsafe.Pointer, offset uintptr) unsafe.Pointer {
 	return unsafe.Add(base, offset)

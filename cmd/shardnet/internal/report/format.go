@@ -107,6 +107,9 @@ func (t Target) bound() string {
 	if t.Metric == Allocations && t.Bound == noAllocs {
 		return "0 " + string(t.Metric)
 	}
+	if t.Metric == Allocations {
+		return sign + significantTick(t.Bound) + " " + string(t.Metric)
+	}
 	return sign + t.text(t.Bound)
 }
 

@@ -248,6 +248,20 @@ func (e Environment) stamp() [][2]string {
 	return out
 }
 
+// short is the stamp in a line.
+func (e Environment) short() string {
+	var out []string
+	for _, kv := range e.stamp() {
+		switch kv[0] {
+		case "time", "CPU":
+			out = append(out, kv[1])
+		case "commit", "kernel", "driver":
+			out = append(out, kv[0]+" "+kv[1])
+		}
+	}
+	return strings.Join(out, " · ")
+}
+
 // summary says in a sentence how the goals and the comparisons came out.
 func (r *Report) summary() string {
 	n := map[State]int{}

@@ -83,26 +83,44 @@ type Verdict struct {
 	Reason string
 }
 
-// Verdicts judges every goal, once for each cell it is about, and once as
-// NotMeasured where there is none. No goal is left out.
+// Verdicts judges every goal: one verdict for each of [Targets], in their order.
+// Where several cells are measured that a goal is about, the worst one decides.
 func (r *Report) Verdicts() []Verdict {
 	var out []Verdict
 	for _, t := range Targets() {
-		found := false
+		worst := Verdict{Target: t, State: NotMeasured}
 		for _, c := range r.Cells {
-			if !t.covers(c) {
-				continue
-			}
-			if v, ok := r.value(t, c); ok {
-				found = true
-				out = append(out, t.judge(c, v))
+			if v, ok := r.judge(t, c); ok && (worst.State == NotMeasured || v.worse(worst)) {
+				worst = v
 			}
 		}
-		if !found {
-			out = append(out, Verdict{Target: t, State: NotMeasured})
-		}
+		out = append(out, worst)
 	}
 	return out
+}
+
+// judge returns the verdict of one cell, and false where the goal is not about
+// it or its figure was not measured.
+func (r *Report) judge(t Target, c Cell) (Verdict, bool) {
+	if !t.covers(c) {
+		return Verdict{}, false
+	}
+	v, ok := r.value(t, c)
+	if !ok {
+		return Verdict{}, false
+	}
+	return t.judge(c, v), true
+}
+
+// worse reports whether v is the worse of two verdicts on one goal.
+func (v Verdict) worse(than Verdict) bool {
+	if v.State != than.State {
+		return v.State == Missed
+	}
+	if v.AtMost {
+		return v.Value > than.Value
+	}
+	return v.Value < than.Value
 }
 
 // covers reports whether the goal is about the cell. A generator that sets the

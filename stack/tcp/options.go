@@ -1,0 +1,154 @@
+package tcp
+
+import "encoding/binary"
+
+// Option kinds.
+const (
+	optEnd        = 0
+	optNop        = 1
+	optMSS        = 2 // RFC 9293 section 3.2
+	optScale      = 3 // RFC 7323 section 2.2
+	optSackOK     = 4 // RFC 2018 section 2
+	optSack       = 5 // RFC 2018 section 3
+	optTimestamps = 8 // RFC 7323 section 3.2
+)
+
+// Lengths of options as they are sent, padded to whole words.
+const (
+	timestampsLen = 12
+	sackBlockLen  = 8
+)
+
+// maxScale is the largest shift of a window (RFC 7323 section 2.3).
+const maxScale = 14
+
+// SackBlock is a range of sequence numbers that was received: Start is the first,
+// End the one after the last.
+type SackBlock struct{ Start, End uint32 }
+
+// Options are the options of a received segment that this TCP knows.
+type Options struct {
+	TSVal, TSEcr uint32
+	MSS          uint16
+	Scale        uint8
+	Blocks       uint8 // how many of Sack are filled
+	HasMSS       bool
+	HasScale     bool
+	HasTS        bool
+	SackOK       bool
+	Sack         [4]SackBlock
+}
+
+// parse reads b, the bytes between the fixed header and the payload.
+func (o *Options) parse(b []byte) {
+	o.HasMSS, o.HasScale, o.HasTS, o.SackOK, o.Blocks = false, false, false, false, 0
+	// The form that RFC 7323 appendix A recommends, and nearly every data
+	// segment has.
+	if len(b) == timestampsLen && binary.BigEndian.Uint32(b) == optNop<<24|optNop<<16|optTimestamps<<8|10 {
+		o.HasTS = true
+		o.TSVal = binary.BigEndian.Uint32(b[4:])
+		o.TSEcr = binary.BigEndian.Uint32(b[8:])
+		return
+	}
+	for len(b) > 0 {
+		switch b[0] {
+		case optEnd:
+			return
+		case optNop:
+			b = b[1:]
+			continue
+		}
+		if len(b) < 2 {
+			return
+		}
+		n := int(b[1])
+		if n < 2 || n > len(b) {
+			return
+		}
+		o.set(b[0], b[2:n])
+		b = b[n:]
+	}
+}
+
+// set takes one option's value. An option of a known kind with a length that is
+// not its own is ignored.
+func (o *Options) set(kind byte, v []byte) {
+	switch kind {
+	case optMSS:
+		if len(v) == 2 {
+			o.HasMSS, o.MSS = true, binary.BigEndian.Uint16(v)
+		}
+	case optScale:
+		if len(v) == 1 {
+			// RFC 7323 section 2.3: larger shifts are taken for 14.
+			o.HasScale, o.Scale = true, min(v[0], maxScale)
+		}
+	case optSackOK:
+		o.SackOK = o.SackOK || len(v) == 0
+	case optTimestamps:
+		if len(v) == 8 {
+			o.HasTS = true
+			o.TSVal = binary.BigEndian.Uint32(v)
+			o.TSEcr = binary.BigEndian.Uint32(v[4:])
+		}
+	case optSack:
+		if len(v)%sackBlockLen != 0 {
+			return
+		}
+		o.Blocks = 0
+		for ; len(v) > 0 && int(o.Blocks) < len(o.Sack); v = v[sackBlockLen:] {
+			o.Sack[o.Blocks] = SackBlock{binary.BigEndian.Uint32(v), binary.BigEndian.Uint32(v[4:])}
+			o.Blocks++
+		}
+	}
+}
+
+func putTimestamps(b []byte, val, ecr uint32) {
+	b = b[:timestampsLen]
+	binary.BigEndian.PutUint32(b, optNop<<24|optNop<<16|optTimestamps<<8|10)
+	binary.BigEndian.PutUint32(b[4:], val)
+	binary.BigEndian.PutUint32(b[8:], ecr)
+}
+
+// synOptions are the options of a SYN, or of its answer.
+type synOptions struct {
+	mss    uint16
+	scale  int8 // -1 sends none
+	ts     bool
+	val    uint32
+	ecr    uint32
+	sackOK bool
+}
+
+func (o *synOptions) len() int {
+	n := 4
+	if o.ts {
+		n += timestampsLen
+	} else if o.sackOK {
+		n += 4
+	}
+	if o.scale >= 0 {
+		n += 4
+	}
+	return n
+}
+
+// put writes the options in the order common to the field's stacks. SACK-permitted
+// takes the place of the timestamps' padding.
+func (o *synOptions) put(b []byte) {
+	binary.BigEndian.PutUint32(b, optMSS<<24|4<<16|uint32(o.mss))
+	b = b[4:]
+	if o.ts {
+		putTimestamps(b, o.val, o.ecr)
+		if o.sackOK {
+			b[0], b[1] = optSackOK, 2
+		}
+		b = b[timestampsLen:]
+	} else if o.sackOK {
+		binary.BigEndian.PutUint32(b, optNop<<24|optNop<<16|optSackOK<<8|2)
+		b = b[4:]
+	}
+	if o.scale >= 0 {
+		binary.BigEndian.PutUint32(b, optNop<<24|optScale<<16|3<<8|uint32(o.scale))
+	}
+}
