@@ -158,7 +158,7 @@ func (sh *Shard) Stats() Stats {
 		Dialed:        ns.TCP.ActiveConnectionOpenings.Value(),
 		Established:   ns.TCP.CurrentEstablished.Value(),
 		Retransmits:   ns.TCP.Retransmits.Value(),
-		UDPReceived:   ns.UDP.PacketsReceived.Value() + c.get(udpFast) - c.get(udpQueueFull),
+		UDPReceived:   ns.UDP.PacketsReceived.Value() + c.get(udpFast),
 		UDPSent:       ns.UDP.PacketsSent.Value() + udpSent + c.get(udpFastReplies),
 		UDPDropped:    ns.UDP.ReceiveBufferErrors.Value() + c.get(udpQueueFull),
 		UDPBypassed:   c.get(udpFast),

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"syscall"
 
@@ -35,8 +36,8 @@ type DatagramHandler interface {
 }
 
 // HandleDatagrams has the loop call h for every datagram that f, a socket of this
-// shard, receives, those not yet read included. It takes the place of ReadFrom and
-// Notify, for good.
+// shard, receives, those not yet read included and first. It takes the place of
+// ReadFrom and Notify, for good. On a closed socket it returns net.ErrClosed.
 //
 // A whole, plain datagram (no fragment, no IP options, addressed to this host
 // alone) never meets netstack: h is called with the received frame. All others
@@ -46,52 +47,65 @@ func (sh *Shard) HandleDatagrams(f PacketFlow, h DatagramHandler) error {
 	if !ok || u.sh != sh {
 		return fmt.Errorf("handle datagrams of %T of shard %d on shard %d: not one of its sockets", f, f.Shard(), sh.index)
 	}
+	if u.closed.Load() {
+		return net.ErrClosed
+	}
 	u.ep.SocketOptions().SetReceiveOriginalDstAddress(true)
-	u.handler.Store(&h)
-	u.serve((*datagramTask)(u))
+	u.serve(&datagramTask{f: u, h: h})
 	return nil
 }
 
 // Source is the sender.
 func (d *Datagram) Source() netip.AddrPort {
-	if p := d.packet; p != nil {
-		if d.replied {
-			return netip.AddrPortFrom(addrOf(p.dst), p.srcPort) // they have changed places in the frame
-		}
-		return netip.AddrPortFrom(addrOf(p.src), p.srcPort)
+	switch {
+	case d.packet == nil:
+		return d.source
+	case d.replied: // the addresses have changed places in the frame
+		return netip.AddrPortFrom(addrOf(d.packet.dst), d.packet.srcPort)
 	}
-	return d.source
+	return netip.AddrPortFrom(addrOf(d.packet.src), d.packet.srcPort)
 }
 
-// Destination is the address and port the datagram was sent to: one of the
-// stack's own, also on a socket bound to all of them.
+// Destination is the address and port the datagram was sent to, also on a socket
+// bound to every address: one of the stack's own, or a broadcast address.
 func (d *Datagram) Destination() netip.AddrPort {
-	if p := d.packet; p != nil {
-		if d.replied {
-			return netip.AddrPortFrom(addrOf(p.src), p.dstPort)
-		}
-		return netip.AddrPortFrom(addrOf(p.dst), p.dstPort)
+	switch {
+	case d.packet == nil:
+		return d.destination
+	case d.replied:
+		return netip.AddrPortFrom(addrOf(d.packet.src), d.packet.dstPort)
 	}
-	return d.destination
+	return netip.AddrPortFrom(addrOf(d.packet.dst), d.packet.dstPort)
 }
 
 // Shard is the shard that received the datagram.
 func (d *Datagram) Shard() *Shard { return d.sh }
 
-// Reply sends b to the source, from the address the datagram was sent to. The
-// first reply to a datagram in a frame of its own is written over it: after it
-// the bytes of Data are no longer the request. b may be Data, or begin where Data
-// does; nothing is copied then. Further replies are copied into frames of their
-// own.
+// Reply sends b to the source, from the address the datagram was sent to (the
+// route's, if that was a broadcast). The first reply to a datagram in a frame of
+// its own is written over it: after it the bytes of Data are no longer the
+// request. b may be Data, or begin where Data does; nothing is copied then.
+// Further replies are copied into frames of their own, and leave after it.
 //
 // A reply longer than the MTU allows is sent in IP fragments. The error is
-// EMSGSIZE for one longer than UDP can be (65507 bytes over IPv4), ENOBUFS when the queue is short of frames and net.ErrClosed when the
-// socket is closed: in each case nothing was sent.
+// EMSGSIZE for one longer than UDP can be (65507 bytes over IPv4), ENOBUFS when
+// the queue is short of frames and net.ErrClosed when the socket is closed: in
+// each case nothing was sent.
 func (d *Datagram) Reply(b []byte) error {
-	if d.frame != nil && !d.replied && d.replyInPlace(b) {
-		return nil
+	if d.frame != nil && !d.replied {
+		if d.flow.closed.Load() {
+			return net.ErrClosed
+		}
+		if d.replyInPlace(b) {
+			return nil
+		}
+		d.frame = nil // one in place would overtake this one
 	}
-	_, err := d.flow.writeFrom(d.Destination().Addr(), b, d.Source())
+	to := d.Source()
+	if d.flow.remote.IsValid() {
+		to = netip.AddrPort{}
+	}
+	_, err := d.flow.writeFrom(d.Destination().Addr(), b, to)
 	return err
 }
 
@@ -99,7 +113,10 @@ func (d *Datagram) Reply(b []byte) error {
 // reply must take another way: it is too long for a packet or for the frame.
 func (d *Datagram) replyInPlace(b []byte) bool {
 	p := d.packet
-	header := len(p.frame) - len(p.l4) + udpHeaderLen
+	header := etherHeaderLen + ipv4HeaderLen + udpHeaderLen // p is plain
+	if p.etherType == etherTypeIPv6 {
+		header += ipv6HeaderLen - ipv4HeaderLen
+	}
 	n := header + len(b)
 	if n-etherHeaderLen > d.sh.st.info.MTU || n > cap(d.frame.Data) {
 		return false
@@ -124,21 +141,21 @@ func (sh *Shard) takeDatagram(p *packet, frame *driver.Frame) (taken, replied bo
 	}
 	c := &sh.counters.local
 	payload := p.l4[udpHeaderLen:]
-	h := f.handler.Load()
+	h := f.handler
 	if h == nil {
-		c[udpFast]++
-		if !f.queue.push(addrOf(p.src), p.srcPort, payload) {
+		if !f.queue.push(addrOf(p.src), addrOf(p.dst), p.srcPort, payload) {
 			c[udpQueueFull]++
 			return true, false
 		}
+		c[udpFast]++
 		f.arrived()
 		return true, false
 	}
 	c[udpFast]++
 	d := &sh.datagram
 	*d = Datagram{Data: payload, sh: sh, flow: f, packet: p, frame: frame}
-	sh.ran = *h
-	(*h).HandleDatagram(d)
+	sh.ran = h
+	h.HandleDatagram(d)
 	replied = d.replied
 	*d = Datagram{}
 	if replied {
@@ -150,9 +167,10 @@ func (sh *Shard) takeDatagram(p *packet, frame *driver.Frame) (taken, replied bo
 // plainUnicast reports whether p, UDP or TCP, may bypass netstack's IP: whole, without options,
 // from a host's address to one of ours, in a frame to us alone. What is left
 // (broadcast, multicast, an address that is not ours, a source that can't be
-// answered) has rules that netstack knows.
+// answered) has rules that netstack knows. So it is with a sender whose MAC address
+// is a group's: an answer in place would go to the group.
 func (sh *Shard) plainUnicast(p *packet) bool {
-	if !p.plain || p.frame[0]&1 != 0 || p.srcPort == 0 {
+	if !p.plain || (p.frame[0]|p.frame[6])&1 != 0 || p.srcPort == 0 {
 		return false
 	}
 	src := addrOf(p.src)
@@ -174,17 +192,21 @@ func (sh *Shard) plainUnicast(p *packet) bool {
 	return own
 }
 
-// datagramTask runs a handler for the datagrams that netstack delivered.
-type datagramTask udpFlow
+// datagramTask runs a handler for the datagrams that netstack delivered, and first
+// of all for those that waited when the handler was set.
+type datagramTask struct {
+	f   *udpFlow
+	h   DatagramHandler
+	set bool // h is f's handler: nothing waits any more
+}
 
 // String names the handler.
-func (t *datagramTask) String() string { return fmt.Sprintf("%T", *(*udpFlow)(t).handler.Load()) }
+func (t *datagramTask) String() string { return fmt.Sprintf("%T", t.h) }
 
 // RunOnShard implements Task.
 func (t *datagramTask) RunOnShard() {
-	f := (*udpFlow)(t)
-	h := *f.handler.Load()
-	for range rxBudget {
+	f := t.f
+	for n := 0; n < rxBudget || !t.set; n++ { // as nothing arrives meanwhile, what waits comes to an end
 		if f.sh.scratch == nil {
 			f.sh.scratch = make([]byte, 64<<10)
 		}
@@ -192,6 +214,7 @@ func (t *datagramTask) RunOnShard() {
 		n, from, to, err := f.readFrom(f.sh.scratch)
 		f.readMu.Unlock()
 		if err == ErrWouldBlock {
+			t.set, f.handler = true, t.h
 			return
 		}
 		if err != nil {
@@ -201,7 +224,7 @@ func (t *datagramTask) RunOnShard() {
 			return
 		}
 		f.sh.datagram = Datagram{Data: f.sh.scratch[:n], sh: f.sh, flow: f, source: from, destination: to}
-		h.HandleDatagram(&f.sh.datagram)
+		t.h.HandleDatagram(&f.sh.datagram)
 		f.sh.datagram = Datagram{}
 	}
 	f.NotifyEvent(0) // there may be more: next turn

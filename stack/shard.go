@@ -297,14 +297,14 @@ func (sh *Shard) receive() (int, error) {
 	sh.counters.local[rxPackets] += uint64(n)
 	done := sh.rx[:0]
 	for i := range sh.rx[:n] {
-		f := sh.rx[i]
-		if sh.input(&f) {
-			if sh.tx.reply(f) {
+		f := &sh.rx[i] // not a copy: the compiler would put it on the heap
+		if sh.input(f) {
+			if sh.tx.reply(*f) {
 				continue
 			}
 			sh.counters.local[replyDrops]++
 		}
-		done = append(done, f)
+		done = append(done, *f)
 	}
 	sh.deliverRun()
 	sh.q.Release(done)

@@ -18,6 +18,9 @@ const (
 	// worth of one fast connection. Beyond it packets are dropped and counted,
 	// as by any full queueing discipline; TCP sends them again.
 	txBacklog = 4096
+	// maxReplies bounds the answers in place that wait for room in the TX ring:
+	// four turns' worth.
+	maxReplies = 4 * rxBudget
 	// maxSwaps bounds what one turn sends, so that writers on other cores don't
 	// keep the loop from receiving.
 	maxSwaps = 4
@@ -72,7 +75,7 @@ func newTransmitter(q driver.Queue, kick func()) *transmitter {
 		acks:    newACKFilter(),
 		ipID:    rand.Uint32(),
 		hops:    &hopCache{seed: rand.Uint64() | 1},
-		replies: make([]driver.Frame, 0, txStock),
+		replies: make([]driver.Frame, 0, maxReplies),
 	}
 }
 
@@ -160,8 +163,11 @@ func (t *transmitter) flush() (int, error) {
 
 // reply takes f, a received frame that became its own answer. It returns false
 // when too many wait already; f is then still the caller's. Loop only.
+//
+// Those that wait are missing where frames are received: a queue whose TX ring
+// stands still would soon hear nothing any more.
 func (t *transmitter) reply(f driver.Frame) bool {
-	if len(t.replies) >= txBacklog {
+	if len(t.replies) >= maxReplies {
 		return false
 	}
 	t.replies = append(t.replies, f)

@@ -21,7 +21,7 @@ type udpFlow struct {
 	notifier
 	binding udpBinding
 	queue   datagramQueue
-	handler atomic.Pointer[DatagramHandler] // set by HandleDatagrams
+	handler DatagramHandler // set by HandleDatagrams; the loop's
 	// netstack is set when the endpoint may have a datagram or an error.
 	netstack atomic.Bool
 
@@ -120,8 +120,8 @@ func (f *udpFlow) ReadFrom(p []byte) (int, netip.AddrPort, error) {
 	return n, from, err
 }
 
-// readFrom is ReadFrom for the holder of readMu, or for the loop if a handler has
-// the flow. to is where a datagram that came by way of netstack was sent.
+// readFrom is ReadFrom for the holder of readMu. to is where the datagram was
+// sent; of one that came by way of netstack it is known to handlers only.
 func (f *udpFlow) readFrom(p []byte) (n int, from, to netip.AddrPort, err error) {
 	if f.closed.Load() {
 		return 0, from, to, net.ErrClosed
@@ -134,8 +134,8 @@ func (f *udpFlow) readFrom(p []byte) (n int, from, to netip.AddrPort, err error)
 			return n, from, to, err
 		}
 	}
-	if n, from, ok := f.queue.pop(p); ok {
-		return n, from, f.local, nil
+	if n, from, dst, ok := f.queue.pop(p); ok {
+		return n, from, netip.AddrPortFrom(dst, f.local.Port()), nil
 	}
 	return 0, from, to, ErrWouldBlock
 }
@@ -167,7 +167,7 @@ func (f *udpFlow) writeFrom(src netip.Addr, p []byte, to netip.AddrPort) (int, e
 		return 0, net.ErrClosed
 	}
 	var opts tcpip.WriteOptions
-	dst := f.remote
+	dst := f.binding.remote
 	switch {
 	case !to.IsValid() && !f.remote.IsValid():
 		return 0, syscall.EDESTADDRREQ
@@ -180,15 +180,27 @@ func (f *udpFlow) writeFrom(src netip.Addr, p []byte, to netip.AddrPort) (int, e
 			return 0, syscall.EAFNOSUPPORT
 		}
 	}
+	if dst.Port() == 0 {
+		return 0, syscall.EINVAL // as Linux has it
+	}
 	// An error that netstack has for a connected socket is its next write's.
 	if f.remote.IsValid() && f.netstack.Load() && f.ep.Readiness(waiter.EventErr) != 0 {
 		return f.writeNetstack(p, opts)
 	}
-	if !src.IsValid() || src.IsUnspecified() {
-		src = f.binding.local
+	if src.IsValid() && (f.binding.local.IsValid() || !f.sh.st.owns(src)) {
+		src = netip.Addr{} // the socket's own; or it was sent to a broadcast address
 	}
-	if dst.Port() != 0 && f.sh.sendUDP(src, f.local.Port(), dst, p) {
-		return len(p), nil
+	if f.binding.takes(dst.Addr()) {
+		from := src
+		if !from.IsValid() {
+			from = f.binding.local
+		}
+		if f.sh.sendUDP(from, f.local.Port(), dst, p) {
+			return len(p), nil
+		}
+	}
+	if src.IsValid() {
+		return f.sh.routeUDP(src, f.local.Port(), dst, p)
 	}
 	if !f.remote.IsValid() {
 		f.to = tcpip.FullAddress{Addr: fromNetip(dst.Addr()), Port: dst.Port()}

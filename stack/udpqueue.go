@@ -9,7 +9,8 @@ import (
 // datagramQueue holds the datagrams that bypassed netstack until ReadFrom takes
 // them: a ring of bytes, in which each datagram is a header and its payload, in one
 // piece. It grows by doubling up to limit as the reader falls behind, and a
-// datagram that does not fit then is lost, as in any socket; one alone always fits.
+// datagram that does not fit then is lost, as in any socket; one alone always fits,
+// and for that buf may be longer than limit.
 //
 // The loop pushes, the application pops, under mu.
 type datagramQueue struct {
@@ -18,20 +19,24 @@ type datagramQueue struct {
 	head  int    // offset of the oldest record
 	used  int    // bytes from head, records and the unused end of buf
 	count int
-	limit int // of buf, in bytes
+	limit int // of used, in bytes
 }
 
 const (
-	datagramHeader   = 24 // length 4, port 2, is it IPv4 1, unused 1, address 16
+	datagramHeader   = 40 // length 4, port 2, is it IPv4 1, unused 1, source address 16, destination address 16
 	minDatagramQueue = 4 << 10
 	skipToBegin      = ^uint32(0) // as length: the rest of buf is unused
 )
 
 // push appends a datagram. It returns false when there is no room, ever or now.
-func (q *datagramQueue) push(from netip.Addr, port uint16, payload []byte) bool {
+// from and to are of one family.
+func (q *datagramQueue) push(from, to netip.Addr, port uint16, payload []byte) bool {
 	need := (datagramHeader + len(payload) + 7) &^ 7
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	if q.count > 0 && q.used+need > q.limit {
+		return false
+	}
 	at, ok := q.room(need)
 	for !ok {
 		if !q.grow(need) {
@@ -46,8 +51,10 @@ func (q *datagramQueue) push(from netip.Addr, port uint16, payload []byte) bool 
 	if from.Is4() {
 		rec[6] = 1
 		*(*[4]byte)(rec[8:]) = from.As4()
+		*(*[4]byte)(rec[24:]) = to.As4()
 	} else {
 		*(*[16]byte)(rec[8:]) = from.As16()
+		*(*[16]byte)(rec[24:]) = to.As16()
 	}
 	copy(rec[datagramHeader:], payload)
 	q.used += need
@@ -114,26 +121,26 @@ func (q *datagramQueue) drop(n int) {
 
 // pop copies the oldest datagram to p, as much as fits; the rest is lost. ok is
 // false when there is none.
-func (q *datagramQueue) pop(p []byte) (n int, from netip.AddrPort, ok bool) {
+func (q *datagramQueue) pop(p []byte) (n int, from netip.AddrPort, to netip.Addr, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.count == 0 {
-		return 0, netip.AddrPort{}, false
+		return 0, from, to, false
 	}
 	rec := q.oldest()
 	n = copy(p, rec[datagramHeader:datagramHeader+int(binary.NativeEndian.Uint32(rec))])
-	addr := netip.Addr{}
+	var addr netip.Addr
 	if rec[6] == 1 {
-		addr = netip.AddrFrom4([4]byte(rec[8:]))
+		addr, to = netip.AddrFrom4([4]byte(rec[8:])), netip.AddrFrom4([4]byte(rec[24:]))
 	} else {
-		addr = netip.AddrFrom16([16]byte(rec[8:]))
+		addr, to = netip.AddrFrom16([16]byte(rec[8:])), netip.AddrFrom16([16]byte(rec[24:]))
 	}
 	from = netip.AddrPortFrom(addr, binary.NativeEndian.Uint16(rec[4:]))
 	q.drop(len(rec))
 	if q.count--; q.count == 0 {
 		q.head, q.used = 0, 0
 	}
-	return n, from, true
+	return n, from, to, true
 }
 
 // empty reports whether nothing waits.
@@ -143,7 +150,7 @@ func (q *datagramQueue) empty() bool {
 	return q.count == 0
 }
 
-// setLimit bounds the buffer to about bytes. What is queued stays.
+// setLimit bounds the queue to about bytes. What is queued stays.
 func (q *datagramQueue) setLimit(bytes int) {
 	size := minDatagramQueue
 	for size < bytes && size < udpBufferMax {

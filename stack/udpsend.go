@@ -3,8 +3,12 @@ package stack
 import (
 	"encoding/binary"
 	"net/netip"
+	"syscall"
 
+	"gvisor.dev/gvisor/pkg/buffer"
 	"gvisor.dev/gvisor/pkg/tcpip/checksum"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
+	"gvisor.dev/gvisor/pkg/tcpip/stack"
 
 	"shardnet/driver"
 )
@@ -112,6 +116,46 @@ func (sh *Shard) sendUDP(src netip.Addr, port uint16, to netip.AddrPort, payload
 	return ok
 }
 
+// maxUDPPayload is the most that a datagram to dst can hold.
+func maxUDPPayload(dst netip.Addr) int {
+	if dst.Is4() {
+		return maxUDPPayload4
+	}
+	return maxUDPPayload6
+}
+
+// routeUDP is sendUDP by way of netstack's IP, which resolves the neighbour, keeps
+// the datagram until that is done, and makes fragments. An endpoint of netstack's
+// would do it, too, but not from an address of the caller's choice.
+func (sh *Shard) routeUDP(src netip.Addr, port uint16, to netip.AddrPort, payload []byte) (int, error) {
+	if len(payload) > maxUDPPayload(to.Addr()) {
+		return 0, syscall.EMSGSIZE
+	}
+	r, terr := sh.ns.FindRoute(nicID, fromNetip(src), fromNetip(to.Addr()), protocolOf(to.Addr()), false)
+	if terr != nil {
+		return 0, goError(terr)
+	}
+	defer r.Release()
+	if r.IsOutboundBroadcast() {
+		return 0, syscall.EACCES
+	}
+	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{
+		ReserveHeaderBytes: int(r.MaxHeaderLength()) + udpHeaderLen,
+		Payload:            buffer.MakeWithData(payload),
+	})
+	defer pkt.DecRef()
+	pkt.TransportProtocolNumber = header.UDPProtocolNumber
+	d := udpHeaders{src: src, dst: to.Addr(), srcPort: port, dstPort: to.Port()}
+	head := pkt.TransportHeader().Push(udpHeaderLen)
+	d.udp(head[:0], payload)
+	d.seal(head, payload)
+	if terr := r.WritePacket(stack.NetworkHeaderParams{Protocol: header.UDPProtocolNumber, TTL: defaultTTL}, pkt); terr != nil {
+		return 0, goError(terr)
+	}
+	sh.ns.Stats().UDP.PacketsSent.Increment()
+	return len(payload), nil
+}
+
 // udpHeaders is what a datagram's headers are made of.
 type udpHeaders struct {
 	mac, own         [6]byte
@@ -124,11 +168,11 @@ func (d *udpHeaders) write(t *transmitter, payload []byte, mtu int) bool {
 	if t.closed || t.waiting > 0 {
 		return false
 	}
-	ipLen, most := ipv4HeaderLen, maxUDPPayload4
+	ipLen := ipv4HeaderLen
 	if d.dst.Is6() {
-		ipLen, most = ipv6HeaderLen, maxUDPPayload6
+		ipLen = ipv6HeaderLen
 	}
-	if len(payload) > most {
+	if len(payload) > maxUDPPayload(d.dst) {
 		return false
 	}
 	whole := udpHeaderLen + len(payload)

@@ -105,6 +105,9 @@ func bindingOf(local netip.AddrPort, remote netip.AddrPort, v6only bool) udpBind
 	return b
 }
 
+// takes reports whether a is of a family that the socket speaks.
+func (b *udpBinding) takes(a netip.Addr) bool { return a.Is4() && b.v4 || a.Is6() && b.v6 }
+
 // match returns how well the binding fits p, or -1.
 func (b *udpBinding) match(p *packet) int {
 	if v4 := len(p.dst) == 4; v4 && !b.v4 || !v4 && !b.v6 {
