@@ -43,6 +43,7 @@ func linear(most, a, b float64) (scale, []float64) {
 	if !(most > 0) {
 		most = 1
 	}
+	most = min(most, 1e15)
 	step := math.Pow(10, math.Floor(math.Log10(most)))
 	for _, f := range []float64{0.2, 0.25, 0.5, 1, 2} {
 		if most/(step*f) <= 5 {
@@ -65,6 +66,8 @@ func logarithmic(least, most, a, b float64) (scale, []float64) {
 	if !(least > 0) || !(most >= least) {
 		least, most = 1, 10
 	}
+	// No figure is beyond these; a damaged one must not ask for endless ticks.
+	least, most = min(max(least, 1e-9), 1e14), min(max(most, 1e-9), 1e15)
 	var all []float64
 	for e := math.Floor(math.Log10(least)) - 1; e <= math.Ceil(math.Log10(most))+1; e++ {
 		for _, m := range []float64{1, 2, 5} {

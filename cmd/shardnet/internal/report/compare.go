@@ -2,6 +2,7 @@ package report
 
 import (
 	"maps"
+	"math"
 	"slices"
 )
 
@@ -76,7 +77,8 @@ func (r *Report) ratioTo(server string, c Cell) (float64, bool) {
 	if !(a > 0) || !(b > 0) {
 		return 0, false
 	}
-	return a / b, true
+	ratio := a / b
+	return ratio, !math.IsInf(ratio, 0) && ratio > 0
 }
 
 // find returns the cell of server with exactly these parameters.

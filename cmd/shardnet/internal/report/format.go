@@ -134,6 +134,13 @@ func (v Verdict) measured() string {
 		return none
 	}
 	s := v.text(v.Value)
+	if v.State == Missed && v.Reason == "" && s == v.text(v.Bound) {
+		// Rounded, it would look reached.
+		s = strconv.FormatFloat(v.Value, 'g', 5, 64) + strings.TrimLeft(s, "0123456789. ")
+		if v.Metric == RatioToReflector {
+			s = strconv.FormatFloat(100*v.Value, 'f', 2, 64) + " % " + string(v.Metric)
+		}
+	}
 	if v.Metric == RatioToKernel && v.Cell.ByLatency() {
 		s += " (p50)"
 	}
