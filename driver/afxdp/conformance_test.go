@@ -9,10 +9,15 @@ import (
 )
 
 // TestConformance runs the suite with this driver at both ends of a veth pair.
-func TestConformance(t *testing.T) {
+func TestConformance(t *testing.T) { conform(t, 1500, 1_000_000) }
+
+// TestConformanceJumbo runs it where packets are spread over chunks.
+func TestConformanceJumbo(t *testing.T) { conform(t, 9000, 100_000) }
+
+func conform(t *testing.T, mtu, packets int) {
 	pairs := make(map[int][2]*netlab.Interface) // by number of queues
 	for _, queues := range []int{1, 2} {
-		a, b := netlab.Pair(t, netlab.End{}, netlab.End{}, netlab.LinkConfig{Queues: queues})
+		a, b := netlab.Pair(t, netlab.End{}, netlab.End{}, netlab.LinkConfig{Queues: queues, MTU: mtu})
 		pairs[queues] = [2]*netlab.Interface{a, b}
 	}
 	drivertest.Run(t, func(t *testing.T, cfg drivertest.Config) drivertest.Pair {
@@ -33,6 +38,7 @@ func TestConformance(t *testing.T) {
 		return drivertest.Pair{
 			A: a, B: open(ends[1], cfg.AddrB, 0, 0, 0),
 			Uncounted: true,
+			Packets:   packets,
 			SetLink: func(up bool) error {
 				if up {
 					return ends[0].SetUp()

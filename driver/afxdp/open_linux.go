@@ -50,11 +50,11 @@ func open(cfg *Config) (*Device, error) {
 	if err != nil {
 		return nil, err
 	}
-	size, err := preflight.FrameSize(link.MTU)
+	l, err := newLayout(c, link.MTU)
 	if err != nil {
 		return nil, err
 	}
-	if err := preflight.LockedMemory(link.Queues * c.Frames * size); err != nil {
+	if err := preflight.LockedMemory(link.Queues * l.total() * l.chunkSize); err != nil {
 		return nil, err
 	}
 	modes := []Mode{c.Mode}
@@ -63,7 +63,7 @@ func open(cfg *Config) (*Device, error) {
 	}
 	var tried []error
 	for _, m := range modes {
-		d, err := openMode(c, link, size, m)
+		d, err := openMode(c, link, l, m)
 		if err == nil {
 			return d, nil
 		}
@@ -82,7 +82,7 @@ func notSupported(err error) bool {
 }
 
 // openMode opens the device in exactly one mode.
-func openMode(c Config, link *preflight.Link, size int, mode Mode) (_ *Device, err error) {
+func openMode(c Config, link *preflight.Link, l layout, mode Mode) (_ *Device, err error) {
 	attach, flags := xdpprog.Native, uint16(unix.XDP_USE_NEED_WAKEUP)
 	switch mode {
 	case ZeroCopy:
@@ -93,9 +93,12 @@ func openMode(c Config, link *preflight.Link, size int, mode Mode) (_ *Device, e
 	case Copy:
 		flags |= unix.XDP_COPY
 	}
-	prog, err := xdpprog.Attach(link.Index, attach, false, c.Addresses)
+	if l.sg() {
+		flags |= unix.XDP_USE_SG
+	}
+	prog, err := xdpprog.Attach(link.Index, attach, l.sg(), c.Addresses)
 	if err != nil {
-		return nil, preflight.ProgramError(err, link)
+		return nil, sgError(preflight.ProgramError(err, link), l, link)
 	}
 	d := &Device{program: prog}
 	defer func() {
@@ -106,12 +109,12 @@ func openMode(c Config, link *preflight.Link, size int, mode Mode) (_ *Device, e
 	for i := range link.Queues {
 		s, err := openSocket(socketConfig{
 			ifindex: link.Index, queue: i, flags: flags,
-			frames: c.Frames, frameSize: size, rxRing: c.RxRing, txRing: c.TxRing, fillRing: c.RxRing,
+			chunks: l.total(), chunkSize: l.chunkSize, rxRing: c.RxRing, txRing: c.TxRing, fillRing: c.RxRing,
 		})
 		if err != nil {
-			return nil, preflight.BindError(err, link, i, mode == ZeroCopy)
+			return nil, sgError(preflight.BindError(err, link, i, mode == ZeroCopy), l, link)
 		}
-		q := newQueue(s, size, link.MTU, mode == ZeroCopy)
+		q := newQueue(s, l, link.MTU, mode == ZeroCopy)
 		if q.waiter, err = xskwait.New(s.file, q.received); err != nil {
 			return nil, errors.Join(err, s.close())
 		}
@@ -137,13 +140,28 @@ func openMode(c Config, link *preflight.Link, size int, mode Mode) (_ *Device, e
 		MAC:       link.MAC,
 		MTU:       link.MTU,
 		Queues:    link.Queues,
-		FrameSize: size,
+		FrameSize: l.frameSize(),
 		RxRing:    c.RxRing,
 		TxRing:    c.TxRing,
 		Offloads:  driver.Offloads{RxChecksumPartial: link.ChecksumPartial()},
 		RSS:       link.RSS(),
 	}
 	return d, nil
+}
+
+// sgError adds to an error what to do if it is for the MTU alone: packets in
+// several descriptors are what an older kernel, or a NIC's driver, may refuse.
+func sgError(err error, l layout, link *preflight.Link) error {
+	remedy := fmt.Sprintf("ip link set %s mtu %d", link.Name, preflight.MaxFrameMTU)
+	switch {
+	case !l.sg():
+		return err
+	case errors.Is(err, ErrNoZeroCopy):
+		return fmt.Errorf("%w (with several buffers a packet, as MTU %d takes; else: %s)", err, link.MTU, remedy)
+	case errors.Is(err, ErrNoXDP), errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("%w: %d takes several buffers a packet, of Linux 6.6 and a NIC's driver that can (else: %s): %w", ErrMTU, link.MTU, remedy, err)
+	}
+	return err
 }
 
 // Info implements driver.Device.

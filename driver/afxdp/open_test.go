@@ -101,7 +101,7 @@ func TestOpenQueueTaken(t *testing.T) {
 	var s *socket
 	err := a.Host.Do(func() (err error) {
 		s, err = openSocket(socketConfig{
-			ifindex: a.Index, queue: 1, flags: unix.XDP_COPY, frames: 64, frameSize: 2048, rxRing: 32, txRing: 32, fillRing: 32,
+			ifindex: a.Index, queue: 1, flags: unix.XDP_COPY, chunks: 64, chunkSize: 2048, rxRing: 32, txRing: 32, fillRing: 32,
 		})
 		return err
 	})

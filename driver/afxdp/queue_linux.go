@@ -26,7 +26,7 @@ const (
 // queue is one AF_XDP socket, a driver.Queue.
 type queue struct {
 	sock      *socket
-	frameSize int
+	frameSize int // of a frame of one chunk
 	mtu       int
 	zeroCopy  bool
 
@@ -39,12 +39,14 @@ type queue struct {
 	waiter  *xskwait.Waiter
 
 	// The owner's, under mu.
-	state    []frameState
-	freeList []uint32 // a stack: the frame used last is the warmest
-	posted   int      // frames in state filling
-	gone     error    // ErrDeviceGone, once seen
-	stuck    bool     // the last Flush left frames in the ring that a later kick may move
-	stats    driver.Stats
+	state     []frameState // of the frames of one chunk
+	freeList  []uint32     // of these, a stack: the frame used last is the warmest
+	posted    int          // frames in state filling
+	jumbo     *jumboPool   // the frames of several chunks, or nil
+	gathering gathering
+	gone      error // ErrDeviceGone, once seen
+	stuck     bool  // the last Flush left frames in the ring that a later kick may move
+	stats     driver.Stats
 
 	pub struct {
 		sync.Mutex
@@ -57,11 +59,11 @@ type queue struct {
 // kernelCounts are what the kernel counts for a socket.
 type kernelCounts struct{ rxDropped, rxErrors uint64 }
 
-func newQueue(s *socket, frameSize, mtu int, zeroCopy bool) *queue {
-	n := len(s.umem) / frameSize
+func newQueue(s *socket, l layout, mtu int, zeroCopy bool) *queue {
+	n := l.chunks
 	q := &queue{
 		sock:      s,
-		frameSize: frameSize,
+		frameSize: l.chunkSize,
 		mtu:       mtu,
 		zeroCopy:  zeroCopy,
 		state:     make([]frameState, n),
@@ -70,7 +72,10 @@ func newQueue(s *socket, frameSize, mtu int, zeroCopy bool) *queue {
 	for i := n - 1; i >= 0; i-- {
 		q.freeList = append(q.freeList, uint32(i))
 	}
-	q.stats.Frames = n
+	if l.jumbos > 0 {
+		q.jumbo = newJumboPool(l)
+	}
+	q.stats.Frames = l.chunks + l.jumbos
 	q.refill()
 	q.publish()
 	return q
@@ -118,8 +123,13 @@ func (q *queue) reap() {
 		return
 	}
 	for ; c.cons != c.prod; c.cons++ {
-		i := c.entries[c.cons&c.mask] / uint64(q.frameSize)
-		if i >= uint64(len(q.state)) || q.state[i] != sending {
+		addr := c.entries[c.cons&c.mask]
+		i := addr / uint64(q.frameSize)
+		if i >= uint64(len(q.state)) {
+			q.jumbo.sent(addr)
+			continue
+		}
+		if q.state[i] != sending {
 			continue // not a frame the kernel could have: leave it be
 		}
 		q.release(uint32(i))
@@ -149,14 +159,23 @@ func (q *queue) Receive(fs []driver.Frame) (int, error) {
 		d := rx.entries[rx.cons&rx.mask]
 		i := d.Addr / uint64(q.frameSize)
 		if i >= uint64(len(q.state)) || q.state[i] != filling {
-			q.stats.RxErrors++
+			q.refuse(d)
 			continue
 		}
 		q.posted--
 		end := (i + 1) * uint64(q.frameSize)
 		if d.Addr+uint64(d.Len) > end {
-			q.stats.RxErrors++
+			q.refuse(d)
 			q.release(uint32(i))
+			continue
+		}
+		if d.Options&unix.XDP_PKT_CONTD != 0 || q.gathering.open {
+			whole := q.gather(d, &fs[n])
+			q.release(uint32(i))
+			if whole {
+				q.stats.RxBytes += uint64(len(fs[n].Data))
+				n++
+			}
 			continue
 		}
 		q.state[i] = lent
@@ -177,6 +196,18 @@ func (q *queue) Alloc(fs []driver.Frame) int {
 	if q.enter() != nil {
 		return 0
 	}
+	var n int
+	if q.jumbo != nil {
+		n = q.allocJumbos(fs)
+	} else {
+		n = q.allocChunks(fs)
+	}
+	q.stats.Lent += n
+	q.stats.AllocShort += uint64(len(fs) - n)
+	return n
+}
+
+func (q *queue) allocChunks(fs []driver.Frame) int {
 	if len(q.freeList) < len(fs) {
 		q.reap()
 	}
@@ -188,8 +219,6 @@ func (q *queue) Alloc(fs []driver.Frame) int {
 		at := int(i) * q.frameSize
 		fs[k] = driver.Frame{Data: q.sock.umem[at : at : at+q.frameSize], Handle: uint64(i)}
 	}
-	q.stats.Lent += n
-	q.stats.AllocShort += uint64(len(fs) - n)
 	return n
 }
 
@@ -202,6 +231,9 @@ func (q *queue) Release(fs []driver.Frame) {
 	for _, f := range fs {
 		if f.Handle < uint64(len(q.state)) && q.state[f.Handle] == lent {
 			q.release(uint32(f.Handle))
+			q.stats.Lent--
+		} else if k, ok := q.jumbo.lent(f.Handle); ok {
+			q.jumbo.release(k)
 			q.stats.Lent--
 		}
 	}
@@ -224,6 +256,13 @@ func (q *queue) Transmit(fs []driver.Frame) (int, error) {
 	n := 0
 	for _, f := range fs {
 		if f.Handle >= uint64(len(q.state)) || q.state[f.Handle] != lent {
+			if k, ok := q.jumbo.lent(f.Handle); ok {
+				if !q.transmitJumbo(f, k) {
+					break
+				}
+				n++
+				continue
+			}
 			q.stats.TxErrors++ // not the caller's to send, nor ours to recycle
 			n++
 			continue

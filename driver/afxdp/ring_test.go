@@ -74,7 +74,7 @@ func kernelSends(t *testing.T, s *socket) []byte {
 func TestRingsWrap(t *testing.T) {
 	const frames, size = 16, 2048
 	s := fakeSocket(frames, size, 4, 4)
-	q := newQueue(s, size, 1500, false)
+	q := newQueue(s, layout{chunkSize: size, chunks: len(s.umem) / size, span: 1}, 1500, false)
 	fs := make([]driver.Frame, 8)
 	for i := range 40 {
 		in := make([]byte, 60)
@@ -103,7 +103,7 @@ func TestRingsWrap(t *testing.T) {
 func TestReceiveRefusesBadDescriptors(t *testing.T) {
 	const frames, size = 8, 2048
 	s := fakeSocket(frames, size, 4, 4)
-	q := newQueue(s, size, 1500, false)
+	q := newQueue(s, layout{chunkSize: size, chunks: len(s.umem) / size, span: 1}, 1500, false)
 	posted := s.fill.entries[s.fill.prod-1&s.fill.mask]
 	for i, d := range []unix.XDPDesc{
 		{Addr: frames * size, Len: 60},               // beyond the UMEM
@@ -137,7 +137,7 @@ func TestReceiveRefusesBadDescriptors(t *testing.T) {
 func TestTransmitRefusesWhatTheKernelWouldNotSend(t *testing.T) {
 	const size = 2048
 	s := fakeSocket(8, size, 4, 4)
-	q := newQueue(s, size, 1500, false)
+	q := newQueue(s, layout{chunkSize: size, chunks: len(s.umem) / size, span: 1}, 1500, false)
 	other := make([]byte, 100)
 	for name, change := range map[string]func(f *driver.Frame){
 		"empty":            func(f *driver.Frame) { f.Data = f.Data[:0] },

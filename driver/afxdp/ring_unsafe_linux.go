@@ -83,11 +83,11 @@ type umemReg struct {
 	flags, _            uint32
 }
 
-func registerUMEM(fd int, mem []byte, frameSize int) error {
+func registerUMEM(fd int, mem []byte, chunkSize int) error {
 	reg := umemReg{
 		addr:      uint64(uintptr(unsafe.Pointer(unsafe.SliceData(mem)))),
 		len:       uint64(len(mem)),
-		chunkSize: uint32(frameSize),
+		chunkSize: uint32(chunkSize),
 	}
 	return sockopt(unix.SYS_SETSOCKOPT, fd, unix.XDP_UMEM_REG, unsafe.Pointer(&reg), unsafe.Sizeof(reg))
 }

@@ -31,7 +31,7 @@ type socket struct {
 type socketConfig struct {
 	ifindex, queue           int
 	flags                    uint16 // of bind
-	frames, frameSize        int
+	chunks, chunkSize        int    // of the UMEM
 	rxRing, txRing, fillRing int
 }
 
@@ -46,13 +46,13 @@ func openSocket(c socketConfig) (_ *socket, err error) {
 			err = errors.Join(err, s.close())
 		}
 	}()
-	s.umem = alignedMemory(c.frames * c.frameSize)
+	s.umem = alignedMemory(c.chunks * c.chunkSize)
 	pin(s)
-	if err := registerUMEM(fd, s.umem, c.frameSize); err != nil {
+	if err := registerUMEM(fd, s.umem, c.chunkSize); err != nil {
 		return nil, fmt.Errorf("register %d KiB of frames: %w", len(s.umem)>>10, err)
 	}
-	// Room for every frame: completions may be taken in bulk and never overflow.
-	completionRing := 1 << bits.Len(uint(c.frames-1))
+	// Room for every chunk: completions may be taken in bulk and never overflow.
+	completionRing := 1 << bits.Len(uint(c.chunks-1))
 	for _, r := range []struct{ opt, size int }{
 		{unix.XDP_UMEM_FILL_RING, c.fillRing},
 		{unix.XDP_UMEM_COMPLETION_RING, completionRing},

@@ -19,6 +19,9 @@ const (
 	Headroom = 256
 )
 
+// MaxFrameMTU is the largest MTU whose packets FrameSize's frames hold.
+const MaxFrameMTU = 4096 - Headroom - EtherHeader - VLANTag
+
 // Rings says whether a queue can have rings of these sizes and so many frames.
 func Rings(rx, tx, frames int) error {
 	for _, ring := range []struct {
@@ -43,7 +46,7 @@ func FrameSize(mtu int) (int, error) {
 			return size, nil
 		}
 	}
-	return 0, fmt.Errorf("%w: %d, at most %d (lower it: ip link set ... mtu)", ErrMTU, mtu, 4096-Headroom-EtherHeader-VLANTag)
+	return 0, fmt.Errorf("%w: %d, at most %d (lower it: ip link set ... mtu)", ErrMTU, mtu, MaxFrameMTU)
 }
 
 // Sendable reports whether a device of that MTU takes a frame: one that has a
