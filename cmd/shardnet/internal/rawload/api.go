@@ -208,7 +208,7 @@ func (g *Generator) Run(ctx context.Context, w Work) (*Result, error) {
 }
 
 func (g *Generator) run(w Work) (*Result, error) {
-	g.result = &Result{Latency: hdrhistogram.New(1, int64(time.Hour), 3)}
+	g.result = newResult()
 	if err := g.resolve(w.Target); err != nil {
 		return g.result, err
 	}
@@ -218,6 +218,10 @@ func (g *Generator) run(w Work) (*Result, error) {
 		return g.result, g.runUDP(w)
 	}
 	return g.result, g.runTCP(w)
+}
+
+func newResult() *Result {
+	return &Result{Latency: hdrhistogram.New(1, int64(time.Hour), 3)}
 }
 
 // Close gives back what frames the generator holds. Run has reset what it opened.

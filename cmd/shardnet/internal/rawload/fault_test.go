@@ -30,7 +30,7 @@ func TestLossyLink(t *testing.T) {
 			g := generate(t, faulty(t, client, "drop=1%,dup=1%,reorder=1%,seed=5"), f, 4, echoPort)
 			w := job.w
 			w.Target = netip.AddrPortFrom(f.server, job.port)
-			w.Duration, w.Timeout = 400*time.Millisecond, 3*time.Second
+			w.Duration, w.Timeout = 250*time.Millisecond, 3*time.Second
 			r := run(t, g, w)
 			t.Log(summary(r))
 			if r.Requests+r.Bytes == 0 || r.Wrong+r.Failed+r.Resets+r.Lost != 0 {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,8 +34,9 @@ type network struct {
 	listenPacket func(port int) (net.PacketConn, error)
 }
 
-// serveAll runs every server there is a workload for, until the test ends.
-func serveAll(t testing.TB, n network) {
+// serveAll runs every server there is a workload for, until the test ends. active
+// is how many connections they hold, memcached aside.
+func serveAll(t testing.TB, n network) (active func() int) {
 	t.Helper()
 	listen := func(port int) net.Listener {
 		l, err := n.listen(port)
@@ -61,6 +63,7 @@ func serveAll(t testing.TB, n network) {
 	go mem.ServeTCP(listen(memcachedPort))
 	go mem.ServeUDP(listenPacket(memcachedPort))
 	var conns sync.WaitGroup
+	var bulk atomic.Int64
 	accept := func(l net.Listener, serve func(net.Conn)) {
 		t.Cleanup(func() { l.Close() })
 		conns.Go(func() {
@@ -69,7 +72,9 @@ func serveAll(t testing.TB, n network) {
 				if err != nil {
 					return
 				}
+				bulk.Add(1)
 				conns.Go(func() {
+					defer bulk.Add(-1)
 					defer c.Close()
 					_ = c.SetDeadline(time.Now().Add(20 * time.Second))
 					serve(c)
@@ -95,10 +100,11 @@ func serveAll(t testing.TB, n network) {
 			}
 		}
 	})
+	return func() int { return int(srv.Stats().Active) + int(bulk.Load()) }
 }
 
 // serveStack runs a shardnet stack with all servers on dev.
-func serveStack(t testing.TB, dev driver.Device, f family) {
+func serveStack(t testing.TB, dev driver.Device, f family) (active func() int) {
 	t.Helper()
 	st, err := stack.New(dev, &stack.Config{Addresses: []netip.Prefix{netip.PrefixFrom(f.server, f.prefix)}, CloseTimeout: time.Second})
 	if err != nil {
@@ -109,7 +115,7 @@ func serveStack(t testing.TB, dev driver.Device, f family) {
 			t.Errorf("close the stack: %v", err)
 		}
 	})
-	serveAll(t, network{
+	return serveAll(t, network{
 		listen: func(port int) (net.Listener, error) { return socketapi.Listen(st, "tcp", fmt.Sprintf(":%d", port)) },
 		listenPacket: func(port int) (net.PacketConn, error) {
 			return socketapi.ListenPacket(st, "udp", fmt.Sprintf(":%d", port))
@@ -119,10 +125,9 @@ func serveStack(t testing.TB, dev driver.Device, f family) {
 
 // serveKernel runs all servers on the kernel's sockets at the other end of a veth
 // pair, and returns the generator's end of that.
-func serveKernel(t testing.TB, f family, sources []netip.Addr) driver.Device {
+func serveKernel(t testing.TB, f family, sources []netip.Addr) (dev driver.Device, active func() int) {
 	t.Helper()
 	client, server := netlab.Pair(t, netlab.End{}, netlab.End{Addresses: []netip.Prefix{netip.PrefixFrom(f.server, f.prefix)}}, netlab.LinkConfig{})
-	var dev driver.Device
 	err := client.Host.Do(func() (err error) {
 		dev, err = afxdp.Open(&afxdp.Config{Interface: client.Name, Addresses: sources})
 		return err
@@ -132,7 +137,7 @@ func serveKernel(t testing.TB, f family, sources []netip.Addr) driver.Device {
 	}
 	t.Cleanup(func() { dev.Close() })
 	addr := func(port int) string { return netip.AddrPortFrom(f.server, uint16(port)).String() }
-	serveAll(t, network{
+	active = serveAll(t, network{
 		listen: func(port int) (l net.Listener, err error) {
 			err = server.Host.Do(func() error { l, err = net.Listen("tcp", addr(port)); return err })
 			return l, err
@@ -142,7 +147,7 @@ func serveKernel(t testing.TB, f family, sources []netip.Addr) driver.Device {
 			return pc, err
 		},
 	})
-	return dev
+	return dev, active
 }
 
 // everyKind is a Work of each kind, with the port of its server.
@@ -171,7 +176,7 @@ func everyKind() map[string]struct {
 }
 
 // allKinds runs a Work of each kind on one generator.
-func allKinds(t *testing.T, dev driver.Device, f family) {
+func allKinds(t *testing.T, dev driver.Device, f family, active func() int) {
 	g := generate(t, dev, f, 4, echoPort)
 	for name, job := range everyKind() {
 		t.Run(name, func(t *testing.T) {
@@ -189,6 +194,12 @@ func allKinds(t *testing.T, dev driver.Device, f family) {
 			if w.Kind == Idle && r.Requests != uint64(w.Conns) {
 				t.Errorf("%d of %d idle connections answered", r.Requests, w.Conns)
 			}
+			// What was left open was reset so that the server noticed.
+			for end := time.Now().Add(5 * time.Second); active() != 0; time.Sleep(time.Millisecond) {
+				if time.Now().After(end) {
+					t.Fatalf("the server still has %d connections", active())
+				}
+			}
 			if g.ports.free != g.ports.size() {
 				t.Errorf("%d ports were not given back", g.ports.size()-g.ports.free)
 			}
@@ -200,8 +211,7 @@ func TestShardnetStack(t *testing.T) {
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
 			client, server := cable(t, 0)
-			serveStack(t, server, f)
-			allKinds(t, client, f)
+			allKinds(t, client, f, serveStack(t, server, f))
 		})
 	}
 }
@@ -209,7 +219,8 @@ func TestShardnetStack(t *testing.T) {
 func TestKernel(t *testing.T) {
 	for _, f := range families {
 		t.Run(f.name, func(t *testing.T) {
-			allKinds(t, serveKernel(t, f, f.sources(4)), f)
+			dev, active := serveKernel(t, f, f.sources(4))
+			allKinds(t, dev, f, active)
 		})
 	}
 }
