@@ -86,8 +86,8 @@ func TestWriteHTML(t *testing.T) {
 	if want := []string{"goals", "ratios", "throughput", "latency", "memory", "figures", "environment", "profiles"}; !slices.Equal(ids, want) {
 		t.Errorf("sections %q, want %q", ids, want)
 	}
-	for _, s := range []string{"0.31×", "not measured", `class="bar bad"`, `class="bar good"`, "80000 failed"} {
-		if s = strings.ReplaceAll(s, "80000 failed", "240000 failed"); !strings.Contains(text, s) {
+	for _, s := range []string{"0.31×", "not measured", `class="bar bad"`, `class="bar good"`, "240000 failed"} {
+		if !strings.Contains(text, s) {
 			t.Errorf("the page lacks %q", s)
 		}
 	}
