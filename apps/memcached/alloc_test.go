@@ -75,8 +75,8 @@ func TestSessionAllocations(t *testing.T) {
 
 // TestServerAllocations: nor does the server's part, over the kernel's sockets.
 func TestServerAllocations(t *testing.T) {
-	_, tcp, udp := start(t, newStore(t, nil), nil)
-	c := dial(t, "tcp", tcp)
+	_, rig := start(t, newStore(t, nil), nil)
+	c := rig.Dial(t, "tcp")
 	set := []byte("set k 0 0 64\r\n" + strings.Repeat("v", 64) + "\r\n")
 	get := []byte("get k\r\n")
 	hit := "VALUE k 0 64\r\n" + strings.Repeat("v", 64) + "\r\nEND\r\n"
@@ -92,7 +92,7 @@ func TestServerAllocations(t *testing.T) {
 	if n := testing.AllocsPerRun(300, func() { exchange(set, "STORED\r\n"); exchange(get, hit) }); n != 0 {
 		t.Errorf("TCP: %v allocations", n)
 	}
-	u := dial(t, "udp", udp)
+	u := rig.Dial(t, "udp")
 	datagram := append([]byte{1, 2, 0, 0, 0, 1, 0, 0}, get...)
 	if n := testing.AllocsPerRun(300, func() {
 		if _, err := u.Write(datagram); err != nil {

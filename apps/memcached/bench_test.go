@@ -54,8 +54,8 @@ func BenchmarkTCP(b *testing.B) {
 		{"get", "get k\r\n", hit, 32},
 	} {
 		b.Run(fmt.Sprintf("%s/pipelined=%d", bench.name, bench.pipelined), func(b *testing.B) {
-			_, addr, _ := start(b, newStore(b, nil), nil)
-			c := dial(b, "tcp", addr)
+			_, rig := start(b, newStore(b, nil), nil)
+			c := rig.Dial(b, "tcp")
 			_ = c.SetDeadline(time.Time{})
 			fmt.Fprintf(c, "set k 0 0 64\r\n%s\r\n", value)
 			if _, err := io.ReadFull(c, make([]byte, len("STORED\r\n"))); err != nil {
@@ -78,11 +78,11 @@ func BenchmarkTCP(b *testing.B) {
 }
 
 func BenchmarkUDP(b *testing.B) {
-	srv, _, addr := start(b, newStore(b, nil), nil)
+	srv, rig := start(b, newStore(b, nil), nil)
 	if err := srv.store.Set([]byte("k"), make([]byte, 64), 0, 0); err != nil {
 		b.Fatal(err)
 	}
-	c := dial(b, "udp", addr)
+	c := rig.Dial(b, "udp")
 	_ = c.SetDeadline(time.Time{})
 	in, out := []byte("\x00\x01\x00\x00\x00\x01\x00\x00get k\r\n"), make([]byte, 1500)
 	b.ReportAllocs()

@@ -1,6 +1,7 @@
 package memcached
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -10,13 +11,15 @@ import (
 	"testing"
 
 	"github.com/bradfitz/gomemcache/memcache"
+
+	"shardnet/test/apptest"
 )
 
 // TestMemccapable runs libmemcached's test of servers, the ascii part.
 func TestMemccapable(t *testing.T) {
 	path := needTool(t, "memccapable", "libmemcached-tools")
-	_, addr, _ := start(t, newStore(t, nil), nil)
-	host, port, err := net.SplitHostPort(addr)
+	_, rig := start(t, newStore(t, nil), nil)
+	host, port, err := net.SplitHostPort(rig.Address("tcp"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -31,8 +34,12 @@ func TestMemccapable(t *testing.T) {
 }
 
 func TestGomemcache(t *testing.T) {
-	_, addr, _ := start(t, newStore(t, nil), nil)
-	client := memcache.New(addr)
+	each(t, nil, testGomemcache)
+}
+
+func testGomemcache(t *testing.T, _ *Server, rig *apptest.Rig) {
+	client := memcache.New(rig.Address("tcp"))
+	client.DialContext = func(context.Context, string, string) (net.Conn, error) { return rig.TryDial("tcp", 0) }
 	client.Timeout = patience
 	client.MaxIdleConns = 20
 	defer client.Close()
@@ -81,7 +88,7 @@ func TestGomemcache(t *testing.T) {
 		t.Error("2 MiB were stored")
 	}
 
-	const workers, each = 10, 1000
+	const workers, each = 10, 300
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() {

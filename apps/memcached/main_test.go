@@ -8,9 +8,11 @@ import (
 	"runtime"
 	"testing"
 	"time"
+
+	"shardnet/test/apptest"
 )
 
-const patience = 10 * time.Second
+const patience = apptest.Patience
 
 // TestMain fails a package that leaves goroutines or descriptors behind.
 func TestMain(m *testing.M) {
@@ -58,40 +60,17 @@ func newStore(t testing.TB, cfg *StoreConfig) *Store {
 	return st
 }
 
-// start serves store on loopback until the test ends, and checks how serving
-// ends.
-func start(t testing.TB, store *Store, cfg *Config) (srv *Server, tcp, udp string) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	srv = NewServer(store, cfg)
-	ended := make(chan error, 2)
-	go func() { ended <- srv.ServeTCP(l) }()
-	go func() { ended <- srv.ServeUDP(pc) }()
-	t.Cleanup(func() {
-		srv.Close()
-		for range 2 {
-			if err := <-ended; err != ErrServerClosed {
-				t.Errorf("serving ended with %v", err)
-			}
-		}
+// each runs f as a subtest for each API an app is served by, with a fresh store.
+func each(t *testing.T, cfg *Config, f func(t *testing.T, srv *Server, rig *apptest.Rig)) {
+	apptest.Each(t, func(t *testing.T, api apptest.API) {
+		srv := NewServer(newStore(t, nil), cfg)
+		f(t, srv, api.Serve(t, srv, ErrServerClosed))
 	})
-	return srv, l.Addr().String(), pc.LocalAddr().String()
 }
 
-func dial(t testing.TB, network, addr string) net.Conn {
+// start serves store on the kernel's sockets.
+func start(t testing.TB, store *Store, cfg *Config) (*Server, *apptest.Rig) {
 	t.Helper()
-	c, err := net.Dial(network, addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(patience))
-	return c
+	srv := NewServer(store, cfg)
+	return srv, apptest.Kernel.Serve(t, srv, ErrServerClosed)
 }

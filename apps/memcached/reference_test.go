@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"shardnet/test/apptest"
 )
 
 // needTool returns the path of a program that apt's package has. As root, where
@@ -94,10 +96,7 @@ type asker struct {
 	r *bufio.Reader
 }
 
-func newAsker(t *testing.T, addr string) *asker {
-	c := dial(t, "tcp", addr)
-	return &asker{c, bufio.NewReader(c)}
-}
+func newAsker(c net.Conn) *asker { return &asker{c, bufio.NewReader(c)} }
 
 // ask sends request, and a meta no-op behind it to know where the reply ends. If
 // the connection ends, so does the reply, with EOF.
@@ -125,24 +124,35 @@ func (a *asker) ask(request []byte) (string, error) {
 // pair is this server and memcached, fresh, told the same.
 type pair struct {
 	t            *testing.T
-	addr         [2]string
+	rig          *apptest.Rig
+	reference    string // address
 	ours, theirs *asker
 }
 
-func newPair(t *testing.T) *pair {
+// eachPair runs f as a subtest for each API of ours.
+func eachPair(t *testing.T, f func(p *pair)) {
+	apptest.Each(t, func(t *testing.T, api apptest.API) { f(newPair(t, api)) })
+}
+
+func newPair(t *testing.T, api apptest.API) *pair {
 	// Its LRU threads hold references to items for moments, and incr behaves
 	// otherwise then.
 	addr, version := startReference(t, "-o", "no_lru_maintainer,no_lru_crawler")
 	// With one shard CAS uniques are counted as memcached counts them.
 	store := newStore(t, &StoreConfig{Shards: 1})
-	_, tcp, _ := start(t, store, &Config{Version: version})
-	p := &pair{t: t, addr: [2]string{tcp, addr}}
+	rig := api.Serve(t, NewServer(store, &Config{Version: version}), ErrServerClosed)
+	p := &pair{t: t, rig: rig, reference: addr}
 	p.dial()
 	return p
 }
 
 func (p *pair) dial() {
-	p.ours, p.theirs = newAsker(p.t, p.addr[0]), newAsker(p.t, p.addr[1])
+	c, err := net.Dial("tcp", p.reference)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.t.Cleanup(func() { c.Close() })
+	p.ours, p.theirs = newAsker(p.rig.Dial(p.t, "tcp")), newAsker(c)
 }
 
 // compare asks both and reports whether they agree.
@@ -171,10 +181,11 @@ func (p *pair) compare(request string) bool {
 // TestReferenceScript compares replies to a script that visits the corners of
 // the protocol, byte for byte.
 func TestReferenceScript(t *testing.T) {
-	p := newPair(t)
-	for _, request := range referenceScript() {
-		p.compare(request)
-	}
+	eachPair(t, func(p *pair) {
+		for _, request := range referenceScript() {
+			p.compare(request)
+		}
+	})
 }
 
 func referenceScript() []string {
@@ -257,19 +268,20 @@ func referenceScript() []string {
 
 // TestReferenceRandom compares replies to seeded random commands on few keys.
 func TestReferenceRandom(t *testing.T) {
-	p := newPair(t)
 	commands := 20000
 	if testing.Short() {
 		commands = 2000
 	}
-	for seed := range uint64(3) {
-		g := &generator{rand.New(rand.NewPCG(seed, 1))}
-		for i := range commands / 3 {
-			if request := g.request(); !p.compare(request) {
-				t.Fatalf("seed %d, command %d", seed, i)
+	eachPair(t, func(p *pair) {
+		for seed := range uint64(3) {
+			g := &generator{rand.New(rand.NewPCG(seed, 1))}
+			for i := range commands / 3 {
+				if request := g.request(); !p.compare(request) {
+					p.t.Fatalf("seed %d, command %d", seed, i)
+				}
 			}
 		}
-	}
+	})
 }
 
 // generator makes requests that mostly make sense.

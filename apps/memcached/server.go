@@ -41,6 +41,8 @@ type Server struct {
 	group     serve.Group
 	tally     *serve.Tally
 	buffers   sync.Pool // *buffers
+	works     sync.Pool // *work
+	packets   sync.Pool // *work, whose output has other sizes
 	open      atomic.Int64
 	flushes   atomic.Uint64
 	verbosity atomic.Uint32
@@ -62,6 +64,8 @@ func NewServer(store *Store, cfg *Config) *Server {
 	srv.buffers.New = func() any {
 		return &buffers{in: make([]byte, minBuffer), out: make([]byte, 0, minBuffer)}
 	}
+	srv.works.New = func() any { return newWork(srv) }
+	srv.packets.New = srv.works.New
 	return srv
 }
 
@@ -145,7 +149,7 @@ func (b *buffers) answer(s *Session, c net.Conn, have int) (int, bool) {
 				return 0, false
 			}
 		}
-		b.keepOut(out)
+		b.out, b.idle = keepOut(out, b.idle)
 		if done {
 			return 0, false
 		}
@@ -155,14 +159,17 @@ func (b *buffers) answer(s *Session, c net.Conn, have int) (int, bool) {
 	}
 }
 
-// keepOut keeps the output buffer that out grew to, as long as it is needed.
-func (b *buffers) keepOut(out []byte) {
-	b.out = out
+// keepOut returns the output buffer to go on with after a reply that left it as out:
+// out itself, as long as that much is needed. idle counts the replies in a row that
+// needed less.
+func keepOut(out []byte, idle int) ([]byte, int) {
 	if cap(out) == minBuffer || len(out) > cap(out)/4 {
-		b.idle = 0
-	} else if b.idle++; b.idle == idleReplies {
-		b.out, b.idle = make([]byte, 0, minBuffer), 0
+		return out, 0
 	}
+	if idle++; idle == idleReplies {
+		return make([]byte, 0, minBuffer), 0
+	}
+	return out, idle
 }
 
 // recycle keeps the buffers for another connection, if they are small.

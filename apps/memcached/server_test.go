@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"shardnet/test/apptest"
 )
 
 // pipes is a listener whose connections are net.Pipes: an unbuffered transport
@@ -60,10 +62,7 @@ func transports(t *testing.T, cfg *Config, f func(t *testing.T, srv *Server, c n
 			t.Errorf("serving ended with %v", err)
 		}
 	})
-	t.Run("tcp", func(t *testing.T) {
-		srv, addr, _ := start(t, newStore(t, nil), cfg)
-		f(t, srv, dial(t, "tcp", addr))
-	})
+	each(t, cfg, func(t *testing.T, srv *Server, rig *apptest.Rig) { f(t, srv, rig.Dial(t, "tcp")) })
 }
 
 // TestServerConversation sends one input after the other, and compares replies.
@@ -161,80 +160,83 @@ func TestServerGathersReplies(t *testing.T) {
 }
 
 func TestServerHalfClose(t *testing.T) {
-	srv, addr, _ := start(t, newStore(t, nil), nil)
-	c := dial(t, "tcp", addr)
-	if _, err := c.Write([]byte("set k 0 0 1\r\nv\r\nget k\r\nget unfini")); err != nil {
-		t.Fatal(err)
-	}
-	_ = c.(*net.TCPConn).CloseWrite()
-	if got, err := io.ReadAll(c); err != nil || string(got) != "STORED\r\nVALUE k 0 1\r\nv\r\nEND\r\n" {
-		t.Errorf("got %q, %v", got, err)
-	}
-	if !eventually(func() bool { s := srv.tally.Sum(); return s.Opened == 2 && s.Closed == 1 }) { // one is UDP's
-		t.Errorf("%+v", srv.tally.Sum())
-	}
+	each(t, nil, func(t *testing.T, srv *Server, rig *apptest.Rig) {
+		c := rig.Dial(t, "tcp")
+		if _, err := c.Write([]byte("set k 0 0 1\r\nv\r\nget k\r\nget unfini")); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.(apptest.CloseWriter).CloseWrite()
+		if got, err := io.ReadAll(c); err != nil || string(got) != "STORED\r\nVALUE k 0 1\r\nv\r\nEND\r\n" {
+			t.Errorf("got %q, %v", got, err)
+		}
+		if !eventually(func() bool { s := srv.tally.Sum(); return s.Opened == uint64(rig.PacketConns)+1 && s.Closed == 1 }) {
+			t.Errorf("%+v", srv.tally.Sum())
+		}
+	})
 }
 
 func TestServerMaxConnections(t *testing.T) {
-	srv, addr, _ := start(t, newStore(t, nil), &Config{MaxConnections: 2})
-	one, two := dial(t, "tcp", addr), dial(t, "tcp", addr)
-	for _, c := range []net.Conn{one, two} {
-		fmt.Fprint(c, "version\r\n")
-		if line, err := bufio.NewReader(c).ReadString('\n'); err != nil {
-			t.Fatalf("%q, %v", line, err)
+	each(t, &Config{MaxConnections: 2}, func(t *testing.T, srv *Server, rig *apptest.Rig) {
+		one, two := rig.Dial(t, "tcp"), rig.Dial(t, "tcp")
+		for _, c := range []net.Conn{one, two} {
+			fmt.Fprint(c, "version\r\n")
+			if line, err := bufio.NewReader(c).ReadString('\n'); err != nil {
+				t.Fatalf("%q, %v", line, err)
+			}
 		}
-	}
-	if got, err := io.ReadAll(dial(t, "tcp", addr)); err != nil || string(got) != errTooMany {
-		t.Errorf("third connection: %q, %v", got, err)
-	}
-	one.Close()
-	if !eventually(func() bool { return srv.open.Load() == 1 }) {
-		t.Fatal("a closed connection counts")
-	}
-	c := dial(t, "tcp", addr)
-	fmt.Fprint(c, "version\r\n")
-	if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.HasPrefix(line, "VERSION") {
-		t.Errorf("after one has left: %q, %v", line, err)
-	}
-	if got := srv.tally.Sum().Rejected; got != 1 {
-		t.Errorf("%d rejected", got)
-	}
+		if got, err := io.ReadAll(rig.Dial(t, "tcp")); err != nil || string(got) != errTooMany {
+			t.Errorf("third connection: %q, %v", got, err)
+		}
+		one.Close()
+		if !eventually(func() bool { return srv.open.Load() == 1 }) {
+			t.Fatal("a closed connection counts")
+		}
+		c := rig.Dial(t, "tcp")
+		fmt.Fprint(c, "version\r\n")
+		if line, err := bufio.NewReader(c).ReadString('\n'); err != nil || !strings.HasPrefix(line, "VERSION") {
+			t.Errorf("after one has left: %q, %v", line, err)
+		}
+		if got := srv.tally.Sum().Rejected; got != 1 {
+			t.Errorf("%d rejected", got)
+		}
+	})
 }
 
 // TestServerShutdown: commands that were read are answered, and idle connections
 // do not hold it up.
 func TestServerShutdown(t *testing.T) {
-	srv, addr, _ := start(t, newStore(t, nil), nil)
-	idle, busy, half := dial(t, "tcp", addr), dial(t, "tcp", addr), dial(t, "tcp", addr)
-	fmt.Fprint(busy, "version\r\n")
-	fmt.Fprint(half, "set k 0 0 100000\r\n"+strings.Repeat("x", 50000))
-	if !eventually(func() bool {
-		s := srv.tally.Sum()
-		return s.Opened == 4 && s.Requests == 2 && s.BytesIn == 9+18+50000
-	}) {
-		t.Fatalf("%+v", srv.tally.Sum())
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
-	defer cancel()
-	if err := srv.Shutdown(ctx); err != nil {
-		t.Fatal(err)
-	}
-	for name, test := range map[string]struct {
-		c    net.Conn
-		want string
-	}{"idle": {idle, ""}, "busy": {busy, "VERSION " + DefaultVersion + "\r\n"}, "half": {half, ""}} {
-		if got, err := io.ReadAll(test.c); err != nil || string(got) != test.want {
-			t.Errorf("%s: %q, %v", name, got, err)
+	each(t, nil, func(t *testing.T, srv *Server, rig *apptest.Rig) {
+		idle, busy, half := rig.Dial(t, "tcp"), rig.Dial(t, "tcp"), rig.Dial(t, "tcp")
+		fmt.Fprint(busy, "version\r\n")
+		fmt.Fprint(half, "set k 0 0 100000\r\n"+strings.Repeat("x", 50000))
+		if !eventually(func() bool {
+			s := srv.tally.Sum()
+			return s.Opened == uint64(rig.PacketConns)+3 && s.Requests == 2 && s.BytesIn == 9+18+50000
+		}) {
+			t.Fatalf("%+v", srv.tally.Sum())
 		}
-	}
-	if s := srv.store.Stats(); s.Bytes != 0 {
-		t.Errorf("%d bytes are held by nobody", s.Bytes)
-	}
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := rig.Shutdown(ctx); err != nil {
+			t.Fatal(err)
+		}
+		for name, test := range map[string]struct {
+			c    net.Conn
+			want string
+		}{"idle": {idle, ""}, "busy": {busy, "VERSION " + DefaultVersion + "\r\n"}, "half": {half, ""}} {
+			if got, err := io.ReadAll(test.c); err != nil || string(got) != test.want {
+				t.Errorf("%s: %q, %v", name, got, err)
+			}
+		}
+		if s := srv.store.Stats(); s.Bytes != 0 {
+			t.Errorf("%d bytes are held by nobody", s.Bytes)
+		}
+	})
 }
 
 func TestServerStats(t *testing.T) {
-	_, addr, _ := start(t, newStore(t, &StoreConfig{Shards: 1}), &Config{MaxConnections: 77})
-	a := newAsker(t, addr)
+	_, rig := start(t, newStore(t, &StoreConfig{Shards: 1}), &Config{MaxConnections: 77})
+	a := newAsker(rig.Dial(t, "tcp"))
 	ask := func(request string) map[string]string {
 		t.Helper()
 		reply, err := a.ask([]byte(request))
@@ -265,7 +267,7 @@ func TestServerStats(t *testing.T) {
 		"curr_items": "1", "total_items": "3", "cmd_get": "4", "get_hits": "2", "get_misses": "2", "get_expired": "1", "cmd_set": "5",
 		"incr_hits": "1", "incr_misses": "1", "decr_hits": "1", "decr_misses": "1", "touch_hits": "1", "touch_misses": "1", "cmd_touch": "2",
 		"delete_hits": "1", "delete_misses": "1", "cas_misses": "1", "cas_badval": "1", "cas_hits": "0", "store_too_large": "1",
-		"cmd_flush": "1", "evictions": "0", "curr_connections": "2", "max_connections": "77", "bytes": "64", "limit_maxbytes": "67108864",
+		"cmd_flush": "1", "evictions": "0", "curr_connections": fmt.Sprint(rig.PacketConns + 1), "max_connections": "77", "bytes": "64", "limit_maxbytes": "67108864",
 		"version": DefaultVersion,
 	} {
 		if got[name] != want {

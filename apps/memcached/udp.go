@@ -39,21 +39,42 @@ func (srv *Server) servePackets(pc *serve.PacketConn) error {
 	defer s.Close()
 	in := make([]byte, udpBuffer)
 	out := make([]byte, udpHeader, minBuffer)
+	to := &peer{pc: pc}
 	for {
 		n, from, err := pc.Read(in)
 		if err != nil {
 			return err
 		}
-		if n <= udpHeader {
-			s.cell.Dropped.Add(1)
-			continue
-		}
-		out = s.answerDatagram(in[:n], out[:udpHeader])
-		sendMessage(pc, s.cell, from, binary.BigEndian.Uint16(in), out)
-		if cap(out) > udpBuffer && len(out) < udpBuffer/4 {
-			out = make([]byte, udpHeader, minBuffer)
-		}
+		to.addr = from
+		out = s.answer(in[:n], out, to)
 	}
+}
+
+// replier sends a datagram to where a request came from.
+type replier interface{ Reply(b []byte) error }
+
+// peer is a replier on a packet connection.
+type peer struct {
+	pc   *serve.PacketConn
+	addr serve.Peer
+}
+
+func (p *peer) Reply(b []byte) error { return p.pc.Write(b, p.addr) }
+
+// answer answers the request in one datagram. It uses the memory of out, and
+// returns what to use for the next.
+func (s *Session) answer(in, out []byte, to replier) []byte {
+	if len(in) <= udpHeader {
+		s.cell.Dropped.Add(1)
+		return out
+	}
+	id := binary.BigEndian.Uint16(in)
+	out = s.answerDatagram(in, out[:udpHeader])
+	sendMessage(to, s.cell, id, out)
+	if cap(out) > udpBuffer && len(out) < udpBuffer/4 {
+		out = make([]byte, udpHeader, minBuffer)
+	}
+	return out
 }
 
 // answerDatagram appends the replies to a request to out.
@@ -81,7 +102,7 @@ func (s *Session) answerDatagram(in, out []byte) []byte {
 
 // sendMessage sends out[udpHeader:] in as many datagrams as it takes. Each
 // header is written over the end of the datagram before, which has left.
-func sendMessage(pc *serve.PacketConn, cell *serve.Cell, to serve.Peer, id uint16, out []byte) {
+func sendMessage(to replier, cell *serve.Cell, id uint16, out []byte) {
 	size := len(out) - udpHeader
 	total := (size + udpPayload - 1) / udpPayload
 	for i := range total {
@@ -90,7 +111,7 @@ func sendMessage(pc *serve.PacketConn, cell *serve.Cell, to serve.Peer, id uint1
 		binary.BigEndian.PutUint16(datagram[2:], uint16(i))
 		binary.BigEndian.PutUint16(datagram[4:], uint16(total))
 		binary.BigEndian.PutUint16(datagram[6:], 0)
-		if err := pc.Write(datagram, to); err != nil {
+		if err := to.Reply(datagram); err != nil {
 			cell.Dropped.Add(1)
 			return
 		}

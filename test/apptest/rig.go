@@ -60,6 +60,9 @@ type Rig struct {
 	udp    []string
 	app    App
 	events []*socketapi.Server
+
+	// PacketConns is how many packet connections the app serves.
+	PacketConns int
 }
 
 // Serve serves app over TCP and UDP, IPv4 and IPv6, until the test ends. closed is
@@ -106,6 +109,7 @@ func (api API) Serve(t testing.TB, app App, closed error) *Rig {
 	for _, l := range ls {
 		go func() { ended <- app.ServeTCP(l) }()
 	}
+	r.PacketConns = len(pcs)
 	for _, pc := range pcs {
 		go func() { ended <- app.ServeUDP(pc) }()
 	}
@@ -200,6 +204,15 @@ func (r *Rig) TryDial(network string, family int) (net.Conn, error) {
 		addresses = r.udp
 	}
 	return r.dial(network, addresses[family])
+}
+
+// Address is where the app is served over IPv4. Only with Kernel can programs reach
+// it.
+func (r *Rig) Address(network string) string {
+	if network == "udp" {
+		return r.udp[0]
+	}
+	return r.tcp[0]
 }
 
 // Shutdown ends the app in order, as its API does that.
