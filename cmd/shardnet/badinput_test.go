@@ -60,7 +60,12 @@ func TestBadInput(t *testing.T) {
 		{"no such driver", []string{"--driver", "dpdk", "-i", "vs", "-a", address}, []string{`"dpdk"`, "afxdp, asavie, mem"}},
 		{"no such mode", []string{"--mode", "fast", "-i", "vs", "-a", address}, []string{`"fast"`, "zero-copy"}},
 		{"mode without NIC", append(mem, "--mode", "copy"), []string{"--mode", "NIC"}},
-		{"no such TCP", append(mem, "--netstack-tcp", "reno"), []string{`"reno"`, "inline, stock"}},
+		{"no such API", append(mem, "--api", "epoll"), []string{`"epoll"`, "handler, conn"}},
+		{"handlers on the kernel's sockets", []string{"--driver", "kernel", "-a", "127.0.0.1/8", "--api", "handler"}, []string{"kernel", "--api conn"}},
+		{"no such TCP", append(mem, "--tcp", "reno"), []string{`"reno"`, "netstack, fast"}},
+		{"TCP of the future", append(mem, "--tcp", "fast"), []string{"not there yet", "--tcp netstack"}},
+		{"TCP on the kernel's sockets", []string{"--driver", "kernel", "-a", "127.0.0.1/8", "--tcp", "netstack"}, []string{"leave out --tcp"}},
+		{"no such netstack TCP", append(mem, "--netstack-tcp", "reno"), []string{`"reno"`, "inline, stock"}},
 
 		{"negative shards", append(mem, "--shards", "-1"), []string{"-1 shards", "--shards"}},
 		{"CPUs in words", append(mem, "--cpus", "all"), []string{`"all"`, "0,1 or 2-5"}},

@@ -64,7 +64,19 @@ func runCmd(t *testing.T, cmd *exec.Cmd, start func(*exec.Cmd) error) result {
 	if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
 		t.Fatal(err)
 	}
-	return result{cmd.ProcessState.ExitCode(), stdout.String(), stderr.String()}
+	return result{cmd.ProcessState.ExitCode(), stdout.String(), withoutStalls(stderr.String())}
+}
+
+// withoutStalls drops the warnings of handlers that took long. By the clock, a
+// machine that is busy with other things makes any handler do that.
+func withoutStalls(stderr string) string {
+	var rest strings.Builder
+	for line := range strings.Lines(stderr) {
+		if !strings.Contains(line, "a handler kept its shard") {
+			rest.WriteString(line)
+		}
+	}
+	return rest.String()
 }
 
 // checkComplaint wants one line on standard error that has all of want, and

@@ -31,11 +31,14 @@ func TestMemory(t *testing.T) {
 		args   []string
 		checks []string
 		tcp    string
+		api    string
 	}{
-		{"echo", []string{"echo"}, []string{"echo tcp", "echo udp"}, "inline"},
-		{"echo with stock TCP", []string{"echo", "--netstack-tcp", "stock"}, []string{"echo tcp", "echo udp"}, "stock"},
-		{"echo on another subnet, not polling", []string{"echo", "-a", "198.19.1.9/29", "--gateway", "198.19.1.10", "-p", "9999", "--spin", "0"}, []string{"echo tcp", "echo udp"}, "inline"},
-		{"memcached", []string{"memcached", "--udp", "-m", "16"}, []string{"memcached tcp", "memcached udp"}, "inline"},
+		{"echo", []string{"echo"}, []string{"echo tcp", "echo udp"}, "inline", "handler"},
+		{"echo on net.Conn", []string{"echo", "--api", "conn", "--tcp", "netstack"}, []string{"echo tcp", "echo udp"}, "inline", "conn"},
+		{"echo with stock TCP", []string{"echo", "--netstack-tcp", "stock"}, []string{"echo tcp", "echo udp"}, "stock", "handler"},
+		{"echo on another subnet, not polling", []string{"echo", "-a", "198.19.1.9/29", "--gateway", "198.19.1.10", "-p", "9999", "--spin", "0"}, []string{"echo tcp", "echo udp"}, "inline", "handler"},
+		{"memcached", []string{"memcached", "--udp", "-m", "16"}, []string{"memcached tcp", "memcached udp"}, "inline", "handler"},
+		{"memcached on net.Conn", []string{"memcached", "--udp", "-m", "16", "--api", "conn"}, []string{"memcached tcp", "memcached udp"}, "inline", "conn"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := run(t, (*exec.Cmd).Start, append(tc.args, "--driver", "mem", "--json", "--shards", "2")...)
@@ -47,7 +50,7 @@ func TestMemory(t *testing.T) {
 				t.Fatalf("reports %s", r.stdout)
 			}
 			start, stop := events["serving"][0], events["stopped"][0]
-			for key, want := range map[string]any{"driver": "mem", "mode": "memory", "shards": 2.0, "queues": 2.0, "tcp": tc.tcp, "steering": "NIC RSS (Toeplitz)"} {
+			for key, want := range map[string]any{"driver": "mem", "mode": "memory", "shards": 2.0, "queues": 2.0, "api": tc.api, "tcp": "netstack", "netstack_tcp": tc.tcp, "steering": "NIC RSS (Toeplitz)"} {
 				if start[key] != want {
 					t.Errorf("start-up line has %s %v, want %v", key, start[key], want)
 				}

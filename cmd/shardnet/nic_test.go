@@ -246,8 +246,9 @@ func TestByHand(t *testing.T) {
 	client, vs := pair(t)
 	for _, driver := range []string{"afxdp", "asavie"} {
 		t.Run(driver, func(t *testing.T) {
-			b := serve(t, vs.Host, append([]string{"echo", "-i", "vs", "--driver", driver}, onStack...)...)
-			for _, want := range []string{"driver=" + driver, "interface=vs", "queues=2", "shards=2", "steering=", "tcp=inline", "198.18.0.2:7", "[2001:db8::2]:7"} {
+			api := map[string]string{"afxdp": "handler", "asavie": "conn"}[driver]
+			b := serve(t, vs.Host, append([]string{"echo", "-i", "vs", "--driver", driver, "--api", api}, onStack...)...)
+			for _, want := range []string{"driver=" + driver, "interface=vs", "queues=2", "shards=2", "steering=", "api=" + api, " tcp=netstack", "netstack-tcp=inline", "198.18.0.2:7", "[2001:db8::2]:7"} {
 				if !strings.Contains(b.start, want) {
 					t.Errorf("start-up line lacks %q: %s", want, b.start)
 				}

@@ -14,24 +14,27 @@ import (
 // network holds the flags that say where and how to serve; every serving command
 // has them.
 type network struct {
-	driver, mode, tcp choice
-	iface             string
-	addresses         prefixes
-	gateways          addrs
-	port              int
-	shards            int
-	cpus              cpus
-	spin              time.Duration
-	capture           string
-	json, verbose     bool
-	untilEOF          bool
+	driver, mode  choice
+	api, tcp      choice // "" is the default
+	netstackTCP   choice
+	iface         string
+	addresses     prefixes
+	gateways      addrs
+	port          int
+	shards        int
+	cpus          cpus
+	spin          time.Duration
+	capture       string
+	json, verbose bool
+	untilEOF      bool
 }
 
 // register adds the flags to cmd; port is the default port.
 func (n *network) register(cmd *cobra.Command, port int) {
 	n.driver = choice{serve.Drivers[0], serve.Drivers}
 	n.mode = choice{serve.Modes[0], serve.Modes}
-	n.tcp = choice{stack.TCPInline.String(), []string{stack.TCPInline.String(), stack.TCPStock.String()}}
+	n.api, n.tcp = choice{"", serve.APIs}, choice{"", serve.Transports}
+	n.netstackTCP = choice{stack.TCPInline.String(), []string{stack.TCPInline.String(), stack.TCPStock.String()}}
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVarP(&n.iface, "interface", "i", "", "network interface to serve on")
@@ -44,7 +47,9 @@ func (n *network) register(cmd *cobra.Command, port int) {
 	f.Var(&n.cpus, "cpus", "CPUs to run on, as in 0,1 or 2-5: shard i on the i-th")
 	f.DurationVar(&n.spin, "spin", stack.DefaultSpin, "how long an idle shard polls before it sleeps; 0 is not at all")
 	f.StringVar(&n.capture, "pcap", "", "record all traffic to this pcapng `FILE`")
-	f.Var(&n.tcp, "netstack-tcp", "goroutines that run TCP: the shard's own (inline), or netstack's\n(stock)")
+	f.Var(&n.api, "api", "what the app is served by: callbacks on the shards' own\ngoroutines (handler, the default), or net.Conn and a goroutine\na connection (conn, all there is on the kernel's sockets)")
+	f.Var(&n.tcp, "tcp", "implementation of TCP: gVisor's (netstack, the default); fast is\nnot there yet")
+	f.Var(&n.netstackTCP, "netstack-tcp", "goroutines that run TCP: the shard's own (inline), or netstack's\n(stock)")
 	f.BoolVar(&n.json, "json", false, "report in JSON, an object a line")
 	f.BoolVarP(&n.verbose, "verbose", "v", false, "log details")
 	f.BoolVar(&n.untilEOF, "until-eof", false, "stop when standard input ends")
@@ -62,7 +67,7 @@ func (n *network) config(std Streams) (*serve.Config, error) {
 		spin = -1 // for stack.Config zero is the default
 	}
 	tcp := stack.TCPInline
-	if n.tcp.value == stack.TCPStock.String() {
+	if n.netstackTCP.value == stack.TCPStock.String() {
 		tcp = stack.TCPStock
 	}
 	return &serve.Config{
@@ -75,6 +80,8 @@ func (n *network) config(std Streams) (*serve.Config, error) {
 		Shards:    n.shards,
 		CPUs:      n.cpus,
 		Spin:      spin,
+		API:       n.api.value,
+		Transport: n.tcp.value,
 		TCP:       tcp,
 		Capture:   n.capture,
 		JSON:      n.json,

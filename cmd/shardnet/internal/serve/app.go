@@ -5,12 +5,15 @@ import (
 	"net"
 
 	"shardnet/cmd/shardnet/internal/load"
+	"shardnet/socketapi"
 )
 
 // Server is what an app is to this package. The apps' servers have these methods.
 type Server interface {
 	ServeTCP(net.Listener) error
 	ServeUDP(net.PacketConn) error
+	Handler() socketapi.Handler
+	PacketHandler() socketapi.PacketHandler
 	Shutdown(context.Context) error
 }
 

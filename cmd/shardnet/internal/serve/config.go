@@ -19,6 +19,22 @@ var Drivers = []string{"afxdp", "asavie", "mem", "kernel"}
 // Modes are the names of the ways to drive a NIC by AF_XDP.
 var Modes = []string{"auto", "zero-copy", "copy", "generic"}
 
+// APIs are the names of what an app is served by.
+var APIs = []string{apiHandler, apiConn}
+
+const (
+	apiHandler = "handler" // callbacks on the shards' loops
+	apiConn    = "conn"    // net.Listener, net.Conn and net.PacketConn, with goroutines
+)
+
+// Transports are the names of the implementations of TCP.
+var Transports = []string{transportNetstack, transportFast}
+
+const (
+	transportNetstack = "netstack"
+	transportFast     = "fast"
+)
+
 // Config says how to serve an app. The zero value of a field is its default
 // unless said otherwise.
 type Config struct {
@@ -31,8 +47,10 @@ type Config struct {
 	Shards    int          // 0 is one for each of the NIC's queues
 	CPUs      []int
 	Spin      time.Duration // as stack.Config.Spin
-	TCP       stack.TCPMode
-	Capture   string // file to record the traffic in; "" is none
+	API       string        // one of APIs; "" is "handler", and "conn" on the kernel's sockets
+	Transport string        // one of Transports; "" is "netstack", and the kernel's on its sockets
+	TCP       stack.TCPMode // of netstack
+	Capture   string        // file to record the traffic in; "" is none
 
 	// What an app on a cable is asked: for how long each workload, and over how
 	// many connections.
@@ -61,6 +79,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Mode != Modes[0] && !c.onNIC() {
 		return fmt.Errorf("mode %s is for a NIC: leave out --mode with --driver %s", c.Mode, c.Driver)
+	}
+	if err := c.checkAPI(); err != nil {
+		return err
 	}
 	setDefault(&c.CheckTime, 500*time.Millisecond)
 	setDefault(&c.CheckTCPConns, 32)
@@ -105,6 +126,29 @@ func setDefault[T comparable](v *T, to T) {
 	if *v == zero {
 		*v = to
 	}
+}
+
+func (c *Config) checkAPI() error {
+	kernel := c.Driver == "kernel"
+	switch {
+	case kernel && c.API == apiHandler:
+		return errors.New("the kernel's sockets have no event handlers: give --api conn with --driver kernel, or leave it out")
+	case kernel && c.Transport != "":
+		return errors.New("with --driver kernel TCP is the kernel's: leave out --tcp")
+	case c.Transport == transportFast:
+		return errors.New("the fast TCP is not there yet: give --tcp netstack, or leave it out")
+	case kernel:
+		setDefault(&c.API, apiConn)
+	}
+	setDefault(&c.API, apiHandler)
+	setDefault(&c.Transport, transportNetstack)
+	if !slices.Contains(APIs, c.API) {
+		return fmt.Errorf("API %q is not known: give --api one of %s", c.API, strings.Join(APIs, ", "))
+	}
+	if !slices.Contains(Transports, c.Transport) {
+		return fmt.Errorf("TCP %q is not known: give --tcp one of %s", c.Transport, strings.Join(Transports, ", "))
+	}
+	return nil
 }
 
 // onNIC reports whether the app is served on an interface of the host's.

@@ -133,7 +133,7 @@ func (n *stackNetwork) describe(s *Start) {
 	s.Driver, s.Mode, s.Interface, s.MTU = info.Driver, info.Mode, info.Interface, info.MTU
 	s.MAC = info.MAC.String()
 	s.Queues, s.Shards = info.Queues, n.st.Shards()
-	s.Steering, s.TCP = n.st.Steering(), n.st.TCPMode().String()
+	s.Steering, s.TCP, s.NetstackTCP = n.st.Steering(), transportNetstack, n.st.TCPMode().String()
 }
 
 func (n *stackNetwork) done() <-chan struct{} { return n.st.Done() }

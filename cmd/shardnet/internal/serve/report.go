@@ -14,20 +14,22 @@ import (
 
 // Start is the start-up line: what is truly in force.
 type Start struct {
-	Event     string   `json:"event"` // "serving"
-	App       string   `json:"app"`
-	PID       int      `json:"pid"`
-	Driver    string   `json:"driver"`
-	Mode      string   `json:"mode"`
-	Interface string   `json:"interface,omitempty"`
-	MAC       string   `json:"mac,omitempty"`
-	MTU       int      `json:"mtu,omitempty"`
-	Queues    int      `json:"queues,omitempty"`
-	Shards    int      `json:"shards"`
-	Steering  string   `json:"steering"`
-	TCP       string   `json:"tcp"`
-	Addresses []string `json:"addresses"` // with the port
-	Protocols []string `json:"protocols"`
+	Event       string   `json:"event"` // "serving"
+	App         string   `json:"app"`
+	PID         int      `json:"pid"`
+	Driver      string   `json:"driver"`
+	Mode        string   `json:"mode"`
+	Interface   string   `json:"interface,omitempty"`
+	MAC         string   `json:"mac,omitempty"`
+	MTU         int      `json:"mtu,omitempty"`
+	Queues      int      `json:"queues,omitempty"`
+	Shards      int      `json:"shards"`
+	Steering    string   `json:"steering"`
+	API         string   `json:"api"`
+	TCP         string   `json:"tcp"`
+	NetstackTCP string   `json:"netstack_tcp,omitempty"`
+	Addresses   []string `json:"addresses"` // with the port
+	Protocols   []string `json:"protocols"`
 }
 
 func (s *Start) String() string {
@@ -37,7 +39,10 @@ func (s *Start) String() string {
 	if s.Interface != "" {
 		fmt.Fprintf(&b, " interface=%s mac=%s mtu=%d queues=%d", s.Interface, s.MAC, s.MTU, s.Queues)
 	}
-	fmt.Fprintf(&b, " shards=%d steering=%q tcp=%s", s.Shards, s.Steering, s.TCP)
+	fmt.Fprintf(&b, " shards=%d steering=%q api=%s tcp=%s", s.Shards, s.Steering, s.API, s.TCP)
+	if s.NetstackTCP != "" {
+		fmt.Fprintf(&b, " netstack-tcp=%s", s.NetstackTCP)
+	}
 	return b.String()
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"shardnet/cmd/shardnet/internal/load"
+	"shardnet/socketapi"
 )
 
 // shutdownTimeout bounds the app's part of the end: answering what was asked.
@@ -26,17 +27,17 @@ func Run(ctx context.Context, cfg *Config, app *App) error {
 		return err
 	}
 	began := time.Now()
-	failed, err := start(n, app)
+	svc, err := start(cfg, n, app)
 	if err != nil {
 		return errors.Join(err, n.close())
 	}
 	err = cfg.say(describe(cfg, n, app))
 	if err == nil {
-		err = attend(ctx, cfg, n, app, failed)
+		err = attend(ctx, cfg, n, app, svc.failed)
 	}
 	sctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 	defer cancel()
-	_ = app.Server.Shutdown(sctx) // connections that did not end in time are the stack's to end
+	svc.shutdown(sctx) // connections that do not end in time are the stack's to end
 	if cerr := n.close(); err == nil {
 		err = cerr
 	}
@@ -46,9 +47,17 @@ func Run(ctx context.Context, cfg *Config, app *App) error {
 	return err
 }
 
-// start opens the sockets and serves them in the background. The channel gets
-// what ends one of them too early.
-func start(n network, app *App) (<-chan error, error) {
+// service is an app being served.
+type service struct {
+	failed   <-chan error // gets what ends a part of it too early
+	shutdown func(context.Context)
+}
+
+// start opens the sockets and serves them in the background.
+func start(cfg *Config, n network, app *App) (*service, error) {
+	if s, ok := n.(*stackNetwork); ok && cfg.API == apiHandler {
+		return startEvents(s, app)
+	}
 	ls, err := n.listen()
 	if err != nil {
 		return nil, err
@@ -71,7 +80,34 @@ func start(n network, app *App) (<-chan error, error) {
 	for _, pc := range pcs {
 		go func() { report(app.Server.ServeUDP(pc)) }()
 	}
-	return failed, nil
+	return &service{failed, func(ctx context.Context) { _ = app.Server.Shutdown(ctx) }}, nil
+}
+
+// startEvents serves app by its handlers, which end with the stack only.
+func startEvents(n *stackNetwork, app *App) (*service, error) {
+	tcp, err := socketapi.Handle(n.st, "tcp", n.addr, app.Server.Handler())
+	if err != nil {
+		return nil, err
+	}
+	servers := []*socketapi.Server{tcp}
+	if app.UDP {
+		udp, err := socketapi.HandlePacket(n.st, "udp", n.addr, app.Server.PacketHandler())
+		if err != nil {
+			return nil, err // closing the stack closes the other
+		}
+		servers = append(servers, udp)
+	}
+	return &service{shutdown: func(ctx context.Context) {
+		for _, s := range servers {
+			_ = s.Close()
+		}
+		for _, s := range servers {
+			select {
+			case <-s.Done():
+			case <-ctx.Done():
+			}
+		}
+	}}, nil
 }
 
 // attend waits for the end. On a cable it asks the app all it can be asked, and
@@ -122,7 +158,7 @@ func (c *Config) sockets() []string {
 }
 
 func describe(cfg *Config, n network, app *App) *Start {
-	s := &Start{Event: "serving", App: app.Name, PID: os.Getpid(), Addresses: cfg.sockets(), Protocols: []string{"tcp"}}
+	s := &Start{Event: "serving", App: app.Name, PID: os.Getpid(), API: cfg.API, Addresses: cfg.sockets(), Protocols: []string{"tcp"}}
 	if app.UDP {
 		s.Protocols = append(s.Protocols, "udp")
 	}
