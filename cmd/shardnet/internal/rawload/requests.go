@@ -162,9 +162,12 @@ func (a *requester) received(i int, c *conn, b []byte) string {
 		c.head++
 		a.outstanding--
 		a.m.right(a.t.g.now, r.due)
-		if a.connect {
+		switch {
+		case a.connect:
 			a.t.close(i)
-		} else if !a.once {
+		case a.once:
+			a.t.ack(i) // no request will carry it
+		default:
 			a.push(i)
 		}
 	}

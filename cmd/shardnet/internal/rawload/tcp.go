@@ -22,6 +22,7 @@ type tcpLoad struct {
 	resetting     bool  // the run is over: what still comes is reset
 
 	swept  uint64 // connections looked at for timeouts since start
+	behind bool   // that was less than the time asked for
 	start  int64
 	each   func()       // of the present stage, once a turn
 	when   func() int64 // when each has something to do
@@ -146,7 +147,7 @@ func (t *tcpLoad) turn() {
 
 // wake implements workload. The sweep needs no better than maxWait.
 func (t *tcpLoad) wake() int64 {
-	if len(t.dirty) > 0 {
+	if len(t.dirty) > 0 || t.behind {
 		return t.g.now
 	}
 	return t.when()
@@ -154,6 +155,10 @@ func (t *tcpLoad) wake() int64 {
 
 // done implements workload.
 func (t *tcpLoad) done() bool { return t.finish() }
+
+// maxSweep bounds the connections of one sweep: what they have to send goes to the
+// server in one burst.
+const maxSweep = 1024
 
 // sweep looks at as many connections as the time since the last turn is worth, so
 // that each has its turn once in sweepTime.
@@ -163,7 +168,8 @@ func (t *tcpLoad) sweep() {
 	if want-t.swept > n {
 		t.swept = want - n
 	}
-	for ; t.swept < want; t.swept++ {
+	t.behind = want-t.swept > maxSweep
+	for want = min(want, t.swept+maxSweep); t.swept < want; t.swept++ {
 		t.expire(int(t.swept % n))
 	}
 }
