@@ -105,7 +105,7 @@ type mover struct {
 
 func newMover(r *rig) *mover {
 	m := &mover{
-		me: r.a.me, peer: r.b.me, size: minPacket,
+		me: r.a.me, peer: r.b.me, size: r.packetSize(minPacket),
 		fs: make([]driver.Frame, batch), rx: make([]driver.Frame, batch),
 	}
 	for i := range r.cfg.Queues {
@@ -232,6 +232,9 @@ func testNoLeak(r *rig) {
 		packets = 1_000_000
 	}
 	if testing.Short() || underRace {
+		packets /= 10
+	}
+	if r.large {
 		packets /= 10
 	}
 	m := newMover(r)

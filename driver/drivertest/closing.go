@@ -116,7 +116,7 @@ func testCloseWakesWait(r *rig) {
 func testCloseKeepsLentFrames(r *rig) {
 	const n = 16
 	var held []driver.Frame
-	r.b.send(0, n, 300, 1, 0)
+	r.b.send(0, n, r.packetSize(300), 1, 0)
 	r.until("packets to hold", func() {
 		r.a.poll(func(_ int, fr *driver.Frame, l label) bool {
 			r.a.check(fr, l)
@@ -134,7 +134,7 @@ func testCloseKeepsLentFrames(r *rig) {
 	for range 16 {
 		k := q.Alloc(fs)
 		for i := range fs[:k] {
-			fs[i].Data = build(fs[i].Data, r.b.me, r.b.peer, label{9, uint64(i)}, 300)
+			fs[i].Data = build(fs[i].Data, r.b.me, r.b.peer, label{9, uint64(i)}, r.packetSize(300))
 		}
 		took, err := q.Transmit(fs[:k])
 		q.Release(fs[took:k])
@@ -167,6 +167,7 @@ func testCloseUnderTraffic(r *rig) {
 			closed atomic.Bool // Close of A has returned
 			stop   atomic.Bool
 			a, b   = r.a, r.b
+			size   = r.packetSize(minPacket)
 		)
 		for i, q := range a.queues {
 			r.spawnIn(&wg, func() { // echo, sleeping when there is nothing
@@ -197,7 +198,7 @@ func testCloseUnderTraffic(r *rig) {
 					if err == nil {
 						n = q.Alloc(fs[:batch/2])
 						for j := range fs[:n] {
-							fs[j].Data = build(fs[j].Data, b.me, b.peer, label{uint16(j), seq}, minPacket)
+							fs[j].Data = build(fs[j].Data, b.me, b.peer, label{uint16(j), seq}, size)
 						}
 						var took int
 						took, err = q.Transmit(fs[:n])

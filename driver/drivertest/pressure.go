@@ -7,6 +7,7 @@ import (
 // testTransmitPartial: a TX ring that is full takes what fits and leaves the rest
 // with the caller, who sends it later.
 func testTransmitPartial(r *rig) {
+	size := r.packetSize(minPacket)
 	n := r.a.info.TxRing + batch
 	frames := r.a.stats().Frames
 	if n+r.a.info.RxRing > frames {
@@ -17,7 +18,7 @@ func testTransmitPartial(r *rig) {
 	for range 4 {
 		r.a.alloc(0, fs)
 		for i := range fs {
-			fs[i].Data = build(fs[i].Data, r.a.me, r.a.peer, label{1, seq}, minPacket)
+			fs[i].Data = build(fs[i].Data, r.a.me, r.a.peer, label{1, seq}, size)
 			seq++
 		}
 		before := r.a.queues[0].Stats()
@@ -49,7 +50,7 @@ func testTransmitPartial(r *rig) {
 		rest = rest[len(rest)/2:]
 		seq -= uint64(n - took)
 		for i := range rest {
-			rest[i].Data = build(rest[i].Data, r.a.me, r.a.peer, label{1, seq}, minPacket)
+			rest[i].Data = build(rest[i].Data, r.a.me, r.a.peer, label{1, seq}, size)
 			seq++
 		}
 		arrived := r.b.arrived + took + len(rest)
@@ -84,6 +85,7 @@ func (s *side) transmitWhile(fs []driver.Frame, step func()) {
 // testReceiveRingFull: whoever does not receive loses packets, counted; neither
 // end blocks, and all is well as soon as he does.
 func testReceiveRingFull(r *rig) {
+	size := r.packetSize(minPacket)
 	for flow := range uint16(3) {
 		r.a.lossy[flow] = true
 		want := 4 * (r.a.info.RxRing + r.a.stats().Frames)
@@ -96,7 +98,7 @@ func testReceiveRingFull(r *rig) {
 			for sent < want {
 				n := q.Alloc(fs)
 				for i := range fs[:n] {
-					fs[i].Data = build(fs[i].Data, r.b.me, r.b.peer, label{flow, uint64(sent + i)}, minPacket)
+					fs[i].Data = build(fs[i].Data, r.b.me, r.b.peer, label{flow, uint64(sent + i)}, size)
 				}
 				took, err := q.Transmit(fs[:n])
 				q.Release(fs[took:n])
@@ -206,7 +208,7 @@ func testFramesExhausted(r *rig) {
 		r.a.lossy[round] = true
 		seq := uint64(0)
 		for range 4 * before.Frames / batch {
-			r.b.send(0, batch, minPacket, round, seq)
+			r.b.send(0, batch, r.packetSize(minPacket), round, seq)
 			seq += batch
 			held = append(held, r.a.receive(0, fs)...)
 			r.a.flush()

@@ -23,6 +23,7 @@ type rig struct {
 	a, b *side
 
 	limit   time.Duration
+	large   bool              // packetSize is the largest
 	spawned []<-chan struct{} // closed as the goroutines of spawn end
 }
 
@@ -162,6 +163,16 @@ func newSide(r *rig, name string, dev driver.Device, me, peer station) *side {
 // maxPacket is the longest packet both ends take.
 func (r *rig) maxPacket() int { return min(r.a.info.MTU, r.b.info.MTU) + etherHeader }
 
+// packetSize is the size of the packets of tests that are run again with large
+// ones: usual, or the largest. A packet may then be more than a device's memory
+// holds in one piece, or take several entries of a ring.
+func (r *rig) packetSize(usual int) int {
+	if r.large {
+		return r.maxPacket()
+	}
+	return usual
+}
+
 func (s *side) stats() (sum driver.Stats) {
 	for _, q := range s.queues {
 		sum.Add(q.Stats())
@@ -217,6 +228,17 @@ func (s *side) send(q, n, size int, flow uint16, seq uint64) {
 	s.alloc(q, fs)
 	for i := range fs {
 		fs[i].Data = build(fs[i].Data, s.me, s.peer, label{flow, seq + uint64(i)}, size)
+	}
+	s.transmit(q, fs)
+}
+
+// sendSizes is send for packets of these sizes.
+func (s *side) sendSizes(q int, sizes []int, flow uint16, seq uint64) {
+	s.Helper()
+	fs := s.fs[:len(sizes)]
+	s.alloc(q, fs)
+	for i := range fs {
+		fs[i].Data = build(fs[i].Data, s.me, s.peer, label{flow, seq + uint64(i)}, sizes[i])
 	}
 	s.transmit(q, fs)
 }

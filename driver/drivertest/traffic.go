@@ -183,7 +183,7 @@ func testTransmitInPlace(r *rig) {
 // testTrimFront: holders may trim a frame's front and send what is left; the
 // whole of it is there again when it is lent next.
 func testTrimFront(r *rig) {
-	const size = 200
+	size := r.packetSize(200)
 	frames := r.b.stats().Frames + r.a.stats().Frames
 	for sent, trim := 0, 0; sent < 3*frames; sent += 2 * batch / 4 {
 		trim = (trim + 7) % 120
@@ -195,7 +195,8 @@ func testTrimFront(r *rig) {
 				r.Fatalf("A: Alloc lent %d bytes, want %d", c, r.a.info.FrameSize)
 			}
 			l := label{1, r.b.next[1] + uint64(i)}
-			fs[i].Data = build(fs[i].Data[trim:trim], r.a.me, r.a.peer, l, size)
+			fs[i].Data = fs[i].Data[trim:trim]
+			fs[i].Data = build(fs[i].Data, r.a.me, r.a.peer, l, min(size, cap(fs[i].Data)))
 		}
 		r.a.transmit(0, fs)
 		want := r.b.arrived + batch/4
@@ -203,7 +204,8 @@ func testTrimFront(r *rig) {
 			r.b.poll(func(q int, fr *driver.Frame, l label) bool {
 				r.b.check(fr, l)
 				l = label{2, l.seq}
-				fr.Data = build(fr.Data[trim:trim], r.b.me, r.b.peer, l, size-trim/2)
+				fr.Data = fr.Data[trim:trim]
+				fr.Data = build(fr.Data, r.b.me, r.b.peer, l, min(size-trim/2, cap(fr.Data)))
 				r.b.transmit(q, []driver.Frame{*fr})
 				return true
 			})
@@ -217,7 +219,7 @@ func testTrimFront(r *rig) {
 func testHeldFrames(r *rig) {
 	const n = 16
 	var held []driver.Frame
-	r.a.send(0, n, 300, 1, 0)
+	r.a.send(0, n, r.packetSize(300), 1, 0)
 	r.until("packets to hold", func() {
 		r.b.poll(func(_ int, fr *driver.Frame, l label) bool {
 			r.b.check(fr, l)
@@ -228,7 +230,7 @@ func testHeldFrames(r *rig) {
 	empty := make([]driver.Frame, n)
 	r.b.alloc(0, empty)
 	for i := range empty {
-		empty[i].Data = build(empty[i].Data, r.b.me, r.b.peer, label{2, uint64(i)}, 300)
+		empty[i].Data = build(empty[i].Data, r.b.me, r.b.peer, label{2, uint64(i)}, r.packetSize(300))
 	}
 
 	frames := r.b.stats().Frames
