@@ -2,7 +2,10 @@ package stack
 
 import (
 	"fmt"
+	"reflect"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -75,11 +78,39 @@ func (sh *Shard) runTasks() int {
 }
 
 // AfterFunc has the loop run f once d has passed, to about a millisecond. stop
-// keeps that from happening and reports whether it did; on the loop it is sure that
-// f does not run afterwards. AfterFunc and stop may be called from any goroutine. f
-// must not block, and does not run any more when the loop has ended.
+// keeps that from happening and reports whether it did; f does not begin after
+// stop has returned. AfterFunc and stop may be called from any goroutine. f must
+// not block, and does not run any more when the loop has ended.
 func (sh *Shard) AfterFunc(d time.Duration, f func()) (stop func() bool) {
-	return sh.clock.AfterFunc(d, f).Stop
+	t := &loopTimer{sh: sh, f: f}
+	timer := sh.clock.AfterFunc(d, t.run)
+	return func() bool {
+		if t.over.Swap(true) {
+			return false
+		}
+		timer.Stop()
+		return true
+	}
+}
+
+// loopTimer is an AfterFunc. The wheel hands out all that is due in a turn before it
+// runs the first of it: a timer stopped in that turn is kept from running here.
+type loopTimer struct {
+	sh   *Shard
+	f    func()
+	over atomic.Bool // it runs, ran or was stopped
+}
+
+func (t *loopTimer) run() {
+	if !t.over.Swap(true) {
+		t.sh.ran = t
+		t.f()
+	}
+}
+
+// String names the function.
+func (t *loopTimer) String() string {
+	return runtime.FuncForPC(reflect.ValueOf(t.f).Pointer()).Name()
 }
 
 // AtEnd has t run as the last thing of the loop, on its goroutine, when Close ends

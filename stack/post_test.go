@@ -3,6 +3,7 @@ package stack_test
 import (
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"shardnet/driver/memnic"
 	"shardnet/stack"
@@ -46,5 +47,40 @@ func TestAtEnd(t *testing.T) {
 				t.Error("a task given after the end did not run")
 			}
 		})
+	}
+}
+
+func TestAfterFunc(t *testing.T) {
+	server, _ := pair(t, 1, 1)
+	sh := server.Shard(0)
+	start := time.Now()
+	ran := make(chan time.Duration, 1)
+	stop := sh.AfterFunc(20*time.Millisecond, func() { ran <- time.Since(start) })
+	if d := <-ran; d < 19*time.Millisecond {
+		t.Errorf("ran after %v, want 20 ms", d)
+	}
+	if stop() {
+		t.Error("stopped what had run")
+	}
+	stop = sh.AfterFunc(time.Hour, func() { t.Error("ran an hour early") })
+	if !stop() || stop() {
+		t.Error("want stopped once")
+	}
+	// Of two that are due in one turn, one stops the other.
+	var never bool
+	done := make(chan struct{})
+	onLoop(sh, func() {
+		var other func() bool
+		sh.AfterFunc(0, func() {
+			if !other() {
+				t.Error("not stopped")
+			}
+		})
+		other = sh.AfterFunc(0, func() { never = true })
+		sh.AfterFunc(10*time.Millisecond, func() { close(done) })
+	})
+	<-done
+	if never {
+		t.Error("ran although it was stopped on the loop")
 	}
 }
