@@ -38,7 +38,6 @@ type datagramRig struct {
 	*rawPeer
 	st    *stack.Stack
 	pings uint16
-	mac   net.HardwareAddr // that solicitations are answered with
 }
 
 func newDatagramRig(t testing.TB, cfg *memnic.Config) *datagramRig {
@@ -50,7 +49,7 @@ func newDatagramRig(t testing.TB, cfg *memnic.Config) *datagramRig {
 	c := serverConfig()
 	c.Addresses = append(c.Addresses, netip.PrefixFrom(otherAddr4, 24), netip.PrefixFrom(otherAddr6, 64))
 	st := startStack(t, a, c)
-	return &datagramRig{rawPeer: newRawPeer(t, b, a.Info().MAC), st: st, mac: b.Info().MAC}
+	return &datagramRig{rawPeer: newRawPeer(t, b, a.Info().MAC), st: st}
 }
 
 // handle opens a socket on every shard and gives it to h, which has it when handle
@@ -177,6 +176,26 @@ func (r *datagramRig) neighbourAdvertisement(target, dst []byte, mac net.Hardwar
 		&layers.ICMPv6{TypeCode: layers.CreateICMPv6TypeCode(layers.ICMPv6TypeNeighborAdvertisement, 0)},
 		&layers.ICMPv6NeighborAdvertisement{Flags: flags, TargetAddress: target,
 			Options: layers.ICMPv6Options{{Type: layers.ICMPv6OptTargetAddress, Data: mac}}})
+}
+
+// await is rawPeer's, with this poll.
+func (r *datagramRig) await(what string, ok func(pkt gopacket.Packet) bool) gopacket.Packet {
+	r.t.Helper()
+	deadline := time.Now().Add(testTimeout)
+	for {
+		r.poll()
+		for i, b := range r.got {
+			if pkt := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.Default); ok(pkt) {
+				r.got = r.got[i+1:]
+				return pkt
+			}
+		}
+		r.got = r.got[:0]
+		if time.Now().After(deadline) {
+			r.t.Fatalf("%s never came", what)
+		}
+		runtime.Gosched()
+	}
 }
 
 // awaitAnswer waits for the next datagram.

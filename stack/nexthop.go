@@ -5,6 +5,7 @@ import (
 	"net/netip"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
+	"gvisor.dev/gvisor/pkg/tcpip/header"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 )
 
@@ -16,6 +17,8 @@ type hop struct {
 	mac     [6]byte
 	turnOf  uint32 // generation of the neighbours
 	expires int64  // by the shard's clock, in nanoseconds
+	known   bool   // false: netstack looks for the neighbour
+	waiting int    // datagrams given to netstack meanwhile
 }
 
 // hopCache remembers the next hops of what bypasses netstack. It asks netstack's
@@ -36,6 +39,10 @@ type hopCache struct {
 const (
 	hopCacheSize = 1024
 	hopLife      = int64(1e9)
+	// maxUnresolved is how many datagrams netstack gets to keep for a neighbour it
+	// looks for: as many as it would not drop again. Each costs it memory until the
+	// search has ended, those that it drops as well.
+	maxUnresolved = 256
 )
 
 func (c *hopCache) slot(dst netip.Addr) *hop {
@@ -48,10 +55,26 @@ func (c *hopCache) slot(dst netip.Addr) *hop {
 // get returns the hop of dst, or nil when it is to be looked up.
 func (c *hopCache) get(dst netip.Addr, now int64) *hop {
 	h := c.slot(dst)
-	if h.dst != dst || h.turnOf != c.gen || h.expires <= now {
+	if !h.known || !c.holds(h, dst, now) {
 		return nil
 	}
 	return h
+}
+
+// waits counts a datagram to dst that netstack is to keep until the neighbour is
+// found. It returns false when there are too many.
+func (c *hopCache) waits(dst netip.Addr, now int64) bool {
+	h := c.slot(dst)
+	if h.known || !c.holds(h, dst, now) {
+		return true
+	}
+	h.waiting++
+	return h.waiting <= maxUnresolved
+}
+
+// holds reports whether h is dst's, known or not, and still holds.
+func (c *hopCache) holds(h *hop, dst netip.Addr, now int64) bool {
+	return h.dst == dst && h.turnOf == c.gen && h.expires > now
 }
 
 // neighboursChanged forgets everything: an answer from a neighbour came in. Any
@@ -63,9 +86,11 @@ func (t *transmitter) neighboursChanged() {
 }
 
 // learnHop looks dst up in netstack and remembers it, if its neighbour is known
-// and it is a host. If not, netstack begins to look for the neighbour.
+// and it is a host. If not, netstack begins to look for the neighbour, and is not
+// asked again before there is news of neighbours, or hopLife has passed: it keeps
+// every question until it has the answer.
 func (sh *Shard) learnHop(dst netip.Addr) {
-	if dst.Zone() != "" || dst.IsMulticast() || sh.st.owns(dst) {
+	if dst.Zone() != "" || dst.IsMulticast() || dst.IsUnspecified() || dst.IsLoopback() || sh.st.owns(dst) {
 		return
 	}
 	r, err := sh.ns.FindRoute(nicID, tcpip.Address{}, fromNetip(dst), protocolOf(dst), false)
@@ -76,17 +101,48 @@ func (sh *Shard) learnHop(dst netip.Addr) {
 	if r.IsOutboundBroadcast() || r.Loop()&stack.PacketLoop != 0 {
 		return
 	}
-	sh.tx.mu.Lock()
-	gen := sh.tx.hops.gen
-	sh.tx.mu.Unlock()
+	t, now := sh.tx, sh.clock.nanos()
+	t.mu.Lock()
+	slot, gen := t.hops.slot(dst), t.hops.gen
+	if t.hops.holds(slot, dst, now) {
+		t.mu.Unlock()
+		return
+	}
+	*slot = hop{dst: dst, turnOf: gen, expires: now + hopLife}
+	t.mu.Unlock()
 	r.ResolvedFields(func(res stack.ResolvedFieldsResult) {
 		if res.Err != nil || len(res.RouteInfo.RemoteLinkAddress) != 6 {
 			return
 		}
-		h := hop{dst: dst, src: toNetip(res.RouteInfo.LocalAddress), turnOf: gen, expires: sh.clock.nanos() + hopLife}
+		h := hop{dst: dst, src: toNetip(res.RouteInfo.LocalAddress), turnOf: gen, expires: now + hopLife, known: true}
 		copy(h.mac[:], res.RouteInfo.RemoteLinkAddress)
-		sh.tx.mu.Lock()
-		*sh.tx.hops.slot(dst) = h
-		sh.tx.mu.Unlock()
+		t.mu.Lock()
+		*t.hops.slot(dst) = h
+		t.mu.Unlock()
 	})
+}
+
+// forgetMoved has netstack forget a neighbour that says in an ARP reply or
+// announcement (RFC 5227 section 2.3: its own address as target) that its MAC address is
+// another than the one known, so that it is asked for anew. Netstack by itself
+// would go on sending to the old address until probes of it were not answered,
+// eight seconds or more; Linux takes the new one at once.
+func (sh *Shard) forgetMoved(arp []byte) {
+	const reply = 2
+	mac, sender, target := arp[8:14], arp[14:18], arp[24:28]
+	if binary.BigEndian.Uint16(arp[6:]) != reply && [4]byte(sender) != [4]byte(target) {
+		return
+	}
+	addr := tcpip.AddrFromSlice(sender)
+	neighbours, err := sh.ns.Neighbors(nicID, header.IPv4ProtocolNumber)
+	if err != nil {
+		return
+	}
+	for i := range neighbours {
+		n := &neighbours[i]
+		if n.Addr == addr && n.State != stack.Static && len(n.LinkAddr) > 0 && n.LinkAddr != tcpip.LinkAddress(mac) {
+			sh.ns.RemoveNeighbor(nicID, header.IPv4ProtocolNumber, addr)
+			return
+		}
+	}
 }

@@ -20,13 +20,14 @@ type rawPeer struct {
 	t    testing.TB
 	dev  driver.Device
 	to   net.HardwareAddr
+	mac  net.HardwareAddr // that it answers ARP with: the device's, unless changed
 	rx   []driver.Frame
 	got  [][]byte // frames received, ARP aside; the last few
 	seen int      // how many those were in all
 }
 
 func newRawPeer(t testing.TB, dev driver.Device, to net.HardwareAddr) *rawPeer {
-	p := &rawPeer{t: t, dev: dev, to: to, rx: make([]driver.Frame, 64)}
+	p := &rawPeer{t: t, dev: dev, to: to, mac: dev.Info().MAC, rx: make([]driver.Frame, 64)}
 	t.Cleanup(func() { dev.Close() })
 	return p
 }
@@ -114,7 +115,7 @@ func (p *rawPeer) arpReply(request []byte) []byte {
 	return frameOf(p.t, &layers.Ethernet{SrcMAC: p.dev.Info().MAC, DstMAC: net.HardwareAddr(request[6:12]), EthernetType: layers.EthernetTypeARP},
 		&layers.ARP{
 			AddrType: layers.LinkTypeEthernet, Protocol: layers.EthernetTypeIPv4, HwAddressSize: 6, ProtAddressSize: 4, Operation: layers.ARPReply,
-			SourceHwAddress: p.dev.Info().MAC, SourceProtAddress: request[38:42],
+			SourceHwAddress: p.mac, SourceProtAddress: request[38:42],
 			DstHwAddress: request[22:28], DstProtAddress: request[28:32],
 		})
 }

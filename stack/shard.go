@@ -462,6 +462,9 @@ func (sh *Shard) deliver(frame []byte, etherType uint16, verified bool) {
 	}
 	ep.HandlePacket(pkt)
 	pkt.DecRef()
+	if etherType == etherTypeARP {
+		sh.forgetMoved(frame[etherHeaderLen:])
+	}
 	if neighbourNews(frame, etherType) {
 		sh.tx.neighboursChanged()
 	}

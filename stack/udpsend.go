@@ -85,7 +85,9 @@ func sealUDP(l4, src, dst, rest []byte) {
 // to to: in IP fragments when it is longer than the MTU allows. An invalid src is
 // the route's. It returns false when the datagram must go by way of netstack,
 // which knows more: the next hop is not known, there are packets before it, or no
-// frame is left. Any goroutine may call it.
+// frame is left. While netstack looks for the next hop with enough datagrams
+// waiting, payload is dropped, and counted, as a full neighbour queue does. Any
+// goroutine may call it.
 func (sh *Shard) sendUDP(src netip.Addr, port uint16, to netip.AddrPort, payload []byte) bool {
 	t, dst := sh.tx, to.Addr()
 	now := sh.clock.nanos()
@@ -96,8 +98,12 @@ func (sh *Shard) sendUDP(src netip.Addr, port uint16, to netip.AddrPort, payload
 		sh.learnHop(dst)
 		t.mu.Lock()
 		if h = t.hops.get(dst, now); h == nil {
+			lost := !t.hops.waits(dst, now)
+			if lost {
+				t.dropped++
+			}
 			t.mu.Unlock()
-			return false
+			return lost
 		}
 	}
 	if !src.IsValid() {
