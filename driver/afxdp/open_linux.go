@@ -81,6 +81,11 @@ func notSupported(err error) bool {
 	return errors.Is(err, ErrNoXDP) || errors.Is(err, ErrNoZeroCopy) || errors.Is(err, unix.EOPNOTSUPP)
 }
 
+// oneBufferMTU is the largest MTU of which a driver may receive packets in one
+// page: beside them and XDP's headroom it holds what socket buffers end with
+// (skb_shared_info). veth can't tell more (veth_xdp_set).
+const oneBufferMTU = 4096 - preflight.Headroom - 320 - preflight.EtherHeader
+
 // openMode opens the device in exactly one mode.
 func openMode(c Config, link *preflight.Link, l layout, mode Mode) (_ *Device, err error) {
 	attach, flags := xdpprog.Native, uint16(unix.XDP_USE_NEED_WAKEUP)
@@ -97,6 +102,10 @@ func openMode(c Config, link *preflight.Link, l layout, mode Mode) (_ *Device, e
 		flags |= unix.XDP_USE_SG
 	}
 	prog, err := xdpprog.Attach(link.Index, attach, l.sg(), c.Addresses)
+	if errors.Is(err, unix.ERANGE) && link.MTU > oneBufferMTU && mode == Copy {
+		// The kernel gathers what is copied, if it is to be a chunk.
+		prog, err = xdpprog.Attach(link.Index, attach, true, c.Addresses)
+	}
 	if err != nil {
 		return nil, sgError(preflight.ProgramError(err, link), l, link)
 	}

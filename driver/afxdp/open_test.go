@@ -191,29 +191,6 @@ func TestLinkDown(t *testing.T) {
 	}
 }
 
-func TestOpenMTU(t *testing.T) {
-	a, b := netlab.Pair(t, netlab.End{}, netlab.End{}, netlab.LinkConfig{MTU: 3000})
-	da, err := openIn(a, Config{Addresses: addresses("198.18.0.1")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer da.Close()
-	db, err := openIn(b, Config{Addresses: addresses("198.18.0.2")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
-	if info := da.Info(); info.MTU != 3000 || info.FrameSize != 4096 {
-		t.Errorf("MTU %d, frame size %d, want 3000 and 4096", info.MTU, info.FrameSize)
-	}
-	// A frame as long as the MTU allows gets through.
-	big := wiretest.UDPFrame(t, da.Info().MAC, db.Info().MAC, "198.18.0.1", "198.18.0.2", 3000-28)
-	wiretest.Transmit(t, da.Queue(0), big)
-	if got := wiretest.ReceiveOne(t, db.Queue(0)); string(got) != string(big) {
-		t.Errorf("received %d bytes, want the %d sent", len(got), len(big))
-	}
-}
-
 func TestInfo(t *testing.T) {
 	a, _ := netlab.Pair(t, netlab.End{}, netlab.End{}, netlab.LinkConfig{Queues: 2})
 	for _, tt := range []struct {
