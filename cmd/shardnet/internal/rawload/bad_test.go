@@ -98,13 +98,13 @@ func TestWrongAnswers(t *testing.T) {
 			return n%100 != 0 || len(b) < 60 || exchange(b, 16, 20)
 		}},
 		{"memcached tcp value", Work{Kind: MemcachedTCP, Conns: 4, Keys: 10}, "another key, flags, size or value", func(n int, b []byte) bool {
-			return n < 1000 || len(b) < 60 || exchange(b, 50, 60)
+			return n < 200 || len(b) < 60 || exchange(b, 50, 60)
 		}},
 		{"memcached tcp stored", Work{Kind: MemcachedTCP, Conns: 4, Keys: 10, Sets: 1}, "STORED", func(n int, b []byte) bool {
-			return n < 1000 || exchange(b, 0, 4)
+			return n < 200 || exchange(b, 0, 4)
 		}},
 		{"tcp payload", Work{Kind: TCPEcho, Conns: 4}, "echo differs", func(n int, b []byte) bool {
-			return n < 1000 || exchange(b, 0, 4)
+			return n < 200 || exchange(b, 0, 4)
 		}},
 		{"connect payload", Work{Kind: TCPConnect, Conns: 4}, "echo differs", func(n int, b []byte) bool {
 			return n%100 != 0 || exchange(b, 0, 4)
