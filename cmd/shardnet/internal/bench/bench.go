@@ -148,7 +148,7 @@ type server interface {
 func (b *bench) leaveOut(w *workload, kind string, err error) {
 	why := kind + ": " + strings.ReplaceAll(err.Error(), "\n", "; ")
 	b.left[why] = append(b.left[why], w.id())
-	b.logf("  %-13s left out: %v\n", kind, err)
+	b.logf("  %-17s left out: %v\n", kind, err)
 }
 
 // notes are what is left out, in words.
@@ -221,7 +221,7 @@ func (b *bench) workload(ctx context.Context, w *workload, kinds []string) error
 				continue
 			}
 			cells[i].Runs = append(cells[i].Runs, *run)
-			b.logf("  %-13s %s\n", kind, summary(w, run))
+			b.logf("  %-17s %s\n", kind, summary(w, run))
 		}
 	}
 	for _, c := range cells {

@@ -36,10 +36,10 @@ func (c *Config) Validate() error {
 	}
 	for _, n := range c.MTUs {
 		if n < 576 || n > maxMTU {
-			return fmt.Errorf("MTU %d can't be: give --mtu 576 to %d, which is what XDP allows", n, maxMTU)
+			return fmt.Errorf("MTU %d can't be: give --mtu 576 to %d, which is what AF_XDP sockets allow", n, maxMTU)
 		}
 	}
-	kinds := []string{Reflector, Handler, Conn, Netstack, Kernel, KernelNoRPS, MemcachedC}
+	kinds := []string{Reflector, Handler, Conn, Netstack, Kernel, KernelNoRPS, KernelGRO, KernelNoOffload, MemcachedC}
 	for _, p := range c.Peers {
 		if slices.Contains(kinds, p.Name) {
 			return fmt.Errorf("a peer can't be named %s: there is one", p.Name)
@@ -73,7 +73,7 @@ func (c *Config) Validate() error {
 }
 
 const (
-	minSize = 8    // what an echo request over UDP is told apart by
-	maxSize = 1400 // one packet, over IPv6 too
-	maxMTU  = 3400 // see afxdp: a frame is less than a page
+	minSize = 8     // what an echo request over UDP is told apart by
+	maxSize = 1400  // one packet, over IPv6 too
+	maxMTU  = 11502 // see afxdp
 )

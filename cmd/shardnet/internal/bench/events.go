@@ -13,7 +13,7 @@ import (
 
 // serveEvents serves the app by events, without goroutines.
 func serveEvents(cfg *ServerConfig, st *stack.Stack) (*running, error) {
-	a, err := newEventApp(cfg.App, st.Shards())
+	a, err := newEventApp(cfg.App)
 	if err != nil {
 		return nil, err
 	}
@@ -61,10 +61,8 @@ type eventApp struct {
 	close func() error
 }
 
-func newEventApp(name string, shards int) (*eventApp, error) {
+func newEventApp(name string) (*eventApp, error) {
 	switch name {
-	case "memcached":
-		return newMemcachedEvents(shards)
 	case "source":
 		return &eventApp{tcp: sourceEvents{}}, nil
 	case "sink":

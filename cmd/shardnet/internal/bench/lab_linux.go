@@ -24,9 +24,11 @@ type lab struct {
 	cfg    *Config
 	lab    *netlab.Lab
 	server *netlab.Host
-	iface  string        // the server's end
-	dev    driver.Device // on the generator's
-	unpin  func() error  // undoes the binding of this process to the generator's CPU
+	end    *netlab.Interface // the server's
+	dev    driver.Device     // on the generator's
+	// offloads are those that are on at the server's end, of those that change.
+	offloads map[netlab.Offload]bool
+	unpin    func() error // undoes the binding of this process to the generator's CPU
 }
 
 // newLab makes the namespaces and opens the generator's end.
@@ -57,7 +59,14 @@ func (l *lab) build(mtu int) (err error) {
 	if err != nil {
 		return err
 	}
-	l.iface = s.Name
+	l.end = s
+	// What is longer than the MTU can't be handed to an AF_XDP socket.
+	for _, o := range []netlab.Offload{netlab.TSO, netlab.GSO, netlab.GRO} {
+		if err := s.SetOffload(o, false); err != nil {
+			return err
+		}
+	}
+	l.offloads = map[netlab.Offload]bool{netlab.TxChecksum: true}
 	// All of this process, so that none of it ever runs where the server does.
 	if l.unpin, err = pinProcess(l.cfg.GeneratorCPU); err != nil {
 		return err
@@ -87,6 +96,9 @@ func (l *lab) serve(_ context.Context, cfg *ServerConfig) (server, error) {
 		if err := l.receiveOn(cpu); err != nil {
 			return nil, err
 		}
+		if err := l.offload(cfg.Server); err != nil {
+			return nil, err
+		}
 	}
 	p, err := l.start(cfg, l.cfg.ServerCPU)
 	if err != nil {
@@ -104,6 +116,21 @@ func (l *lab) close() error {
 		errs = append(errs, l.unpin())
 	}
 	return errors.Join(append(errs, l.lab.Close())...)
+}
+
+// offload sets what the link does for the kernel's server.
+func (l *lab) offload(kind string) error {
+	want := map[netlab.Offload]bool{netlab.TxChecksum: kind != KernelNoOffload, netlab.GRO: kind == KernelGRO}
+	for o, on := range want {
+		if l.offloads[o] == on {
+			continue
+		}
+		if err := l.end.SetOffload(o, on); err != nil {
+			return err
+		}
+		l.offloads[o] = on
+	}
+	return nil
 }
 
 // receiveOn has the kernel do its receive work for the server's end on the CPU, or
@@ -130,9 +157,9 @@ func (l *lab) receiveOn(cpu int) error {
 		if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
 			return fmt.Errorf("mount sysfs: %w", err)
 		}
-		files, err := filepath.Glob("/sys/class/net/" + l.iface + "/queues/rx-*/rps_cpus")
+		files, err := filepath.Glob("/sys/class/net/" + l.end.Name + "/queues/rx-*/rps_cpus")
 		if err == nil && len(files) == 0 {
-			err = fmt.Errorf("%s has no receive queue with RPS", l.iface)
+			err = fmt.Errorf("%s has no receive queue with RPS", l.end.Name)
 		}
 		for _, f := range files {
 			if err == nil {

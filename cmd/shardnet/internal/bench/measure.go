@@ -26,6 +26,11 @@ func (b *bench) serverConfig(w *workload, kind string) (*ServerConfig, error) {
 		Server: kind, App: w.app, Port: port, Spin: b.cfg.Spin, Logger: b.cfg.Logger,
 		Address: serverAddr(ours(kind), b.cfg.IPv6),
 	}
+	if !ours(kind) {
+		if most, err := openFiles(); err != nil || w.work.Conns > most-spareFiles {
+			return nil, errors.Join(err, fmt.Errorf("the limit of open files is %d", most))
+		}
+	}
 	if kind == MemcachedC {
 		if _, err := exec.LookPath("memcached"); err != nil {
 			return nil, errors.New("memcached is not installed")
@@ -42,6 +47,9 @@ func (b *bench) serverConfig(w *workload, kind string) (*ServerConfig, error) {
 	}
 	return cfg, nil
 }
+
+// spareFiles is how many files a server has open beside its connections.
+const spareFiles = 100
 
 // memcachedCommand is memcached with one thread, as one core is all it has.
 var memcachedCommand = []string{"memcached", "-u", "root", "-l", "{addr}", "-p", "{port}", "-U", "{port}", "-t", "1",
@@ -142,8 +150,19 @@ func firstWrong(results []*rawload.Result) string {
 	return ""
 }
 
+// What setting up, and ending, may take.
+const (
+	setupTime   = 20 * time.Second
+	timePerConn = 300 * time.Microsecond
+)
+
 // load runs all generators at once.
 func (b *bench) load(ctx context.Context, target netip.AddrPort, work rawload.Work) ([]*rawload.Result, error) {
+	// A server that takes no more connections would hold the generator up without
+	// end: it sends its SYN again for as long as it may.
+	limit := setupTime + work.Warmup + work.Duration + work.Hold + time.Duration(work.Conns)*timePerConn
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it takes more than %v", limit))
+	defer cancel()
 	generators := b.place.generators()
 	results := make([]*rawload.Result, len(generators))
 	errs := make([]error, len(generators))
@@ -153,7 +172,10 @@ func (b *bench) load(ctx context.Context, target netip.AddrPort, work rawload.Wo
 		wg.Go(func() { results[i], errs[i] = g.run(ctx, work) })
 	}
 	wg.Wait()
-	for _, err := range errs {
+	for i, err := range errs {
+		if errors.Is(err, context.DeadlineExceeded) {
+			err = fmt.Errorf("%w: %d connections, %d right answers", context.Cause(ctx), results[i].Connected, results[i].Requests)
+		}
 		if err != nil {
 			return nil, err // the others have it too, or because of it
 		}
@@ -233,7 +255,7 @@ func summary(w *workload, r *report.Run) string {
 		s += fmt.Sprintf("  p50 %.1f µs  p99 %.1f µs", r.P50, r.P99)
 	}
 	if r.ServerCPU > 0 {
-		s += fmt.Sprintf("  core %.0f ns", r.ServerCPU)
+		s += fmt.Sprintf("  core %.3g ns", r.ServerCPU)
 	}
 	if !r.AllocsUnknown {
 		s += fmt.Sprintf("  allocs %.2f", r.Allocs)

@@ -22,6 +22,7 @@ func processCPU(int) (time.Duration, error)                      { return 0, err
 func residentBytes(int) (uint64, error)                          { return 0, errLinux }
 func kernelBytes() (uint64, error)                               { return 0, errLinux }
 func pinProcess(int) (undo func() error, err error)              { return nil, errLinux }
+func openFiles() (int, error)                                    { return 0, errLinux }
 func pinThread(int) error                                        { return errLinux }
 func yieldCPU()                                                  { runtime.Gosched() }
 

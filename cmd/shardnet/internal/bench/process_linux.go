@@ -32,7 +32,7 @@ type process struct {
 // start runs this program as a server in the server's namespace. It ends with its
 // standard input, and so also when this process is killed.
 func (l *lab) start(cfg *ServerConfig, cpu int) (*process, error) {
-	args := []string{"bench-server", "--server", cfg.Server, "--app", cfg.App, "--interface", l.iface,
+	args := []string{"bench-server", "--server", cfg.Server, "--app", cfg.App, "--interface", l.end.Name,
 		"--address", cfg.Address.String(), "--port", strconv.Itoa(int(cfg.Port)), "--spin", cfg.Spin.String()}
 	for _, word := range cfg.Command {
 		args = append(args, "--command="+word)

@@ -30,7 +30,19 @@ const (
 	Kernel      = report.Kernel      // the kernel's sockets, receive work on the server's core
 	KernelNoRPS = report.KernelNoRPS // the same, receive work on the sender's core
 	MemcachedC  = report.MemcachedC  // memcached, the original
+
+	// KernelGRO is Kernel with segments joined as they are received. What it sends
+	// is never longer than the MTU, as the generator could not receive that.
+	KernelGRO = "kernel-gro"
+	// KernelNoOffload is Kernel without what veth saves it otherwise: to compute the
+	// checksums of what it sends.
+	KernelNoOffload = "kernel-no-offload"
 )
+
+// kernelSockets reports whether the kind of server is ours on the kernel's sockets.
+func kernelSockets(kind string) bool {
+	return kind == Kernel || kind == KernelNoRPS || kind == KernelGRO || kind == KernelNoOffload
+}
 
 // ServerConfig says what one server process serves, and on what.
 type ServerConfig struct {
@@ -77,7 +89,7 @@ func startServer(ctx context.Context, cfg *ServerConfig, dev driver.Device) (*ru
 	if len(cfg.Command) > 0 {
 		return startPeer(ctx, cfg)
 	}
-	if cfg.Server == Kernel || cfg.Server == KernelNoRPS {
+	if kernelSockets(cfg.Server) {
 		return startKernel(cfg)
 	}
 	if dev == nil {

@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"os"
 	"strconv"
 	"strings"
@@ -94,6 +95,16 @@ func kernelBytes() (uint64, error) {
 		}
 	}
 	return 0, fmt.Errorf("read /proc/meminfo: no line for slabs")
+}
+
+// openFiles is how many files, and so sockets of the kernel's, a process can have
+// open.
+func openFiles() (int, error) {
+	var l unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
+		return 0, fmt.Errorf("read the limit of open files: %w", err)
+	}
+	return int(min(l.Max, math.MaxInt32)), nil // Go programs raise it to the most
 }
 
 // pinProcess binds every thread of this process to cpu, and those to come, as they

@@ -66,7 +66,7 @@ func (w *workload) matches(patterns []string) bool {
 var (
 	echoServers      = []string{Reflector, Handler, Conn, Netstack, Kernel, KernelNoRPS}
 	memcachedServers = []string{Reflector, Handler, Conn, Netstack, Kernel, MemcachedC}
-	bulkServers      = []string{Handler, Conn, Netstack, Kernel}
+	bulkServers      = []string{Handler, Conn, Netstack, Kernel, KernelGRO, KernelNoOffload}
 	idleServers      = []string{Handler, Conn, Netstack, Kernel}
 	shardServers     = []string{Handler}
 )
@@ -176,9 +176,7 @@ const requestTimeout = 200 * time.Millisecond
 
 const (
 	defaultMTU = 1500
-	// largeMTU is the most that XDP lets an interface have, with a little to
-	// spare: a frame must fit in a page with what the kernel keeps beside it.
-	largeMTU = 3000
+	largeMTU   = 9000
 )
 
 func echoOver(proto string) rawload.Kind {

@@ -21,7 +21,7 @@ func newBench(std Streams) *cobra.Command {
 		peers                    []string
 		spin                     time.Duration
 		quick, list              bool
-		jsonFile, md             string
+		jsonFile, htmlFile, md   string
 	)
 	cmd := &cobra.Command{
 		Use:   "bench",
@@ -38,7 +38,7 @@ Every answer is verified; a wrong one makes it fail.`,
 		Example: `  shardnet bench --run udp-echo
   shardnet bench --run 'tcp-rr/conns=64,memcached-*' --servers handler,kernel
   shardnet bench --run tcp-rr --peer 'nginx=nginx -c /tmp/echo.conf'
-  shardnet bench --json bench.json
+  shardnet bench --html bench.html --json bench.json
   shardnet bench --mem --quick`,
 	}
 	f := cmd.Flags()
@@ -55,7 +55,7 @@ Every answer is verified; a wrong one makes it fail.`,
 	f.IntSliceVar(&conns, "connections", nil, "connections of tcp-rr and memcached-get (default 1,64,512)")
 	f.IntSliceVar(&sizes, "sizes", nil, "bytes of an echo request (default 64)")
 	f.IntSliceVar(&idle, "idle", nil, "connections held idle (default 10000,200000)")
-	f.IntSliceVar(&mtus, "mtu", nil, "MTU of the link, of bulk transfer (default 1500,3000)")
+	f.IntSliceVar(&mtus, "mtu", nil, "MTU of the link, of bulk transfer (default 1500,9000)")
 	f.BoolVar(&cfg.IPv6, "ipv6", false, "over IPv6")
 	f.BoolVar(&cfg.Memory, "mem", false, "on a cable in memory, in one process: no privilege needed, and\nnothing of the kernel's to compare with")
 	f.DurationVar(&spin, "spin", stack.DefaultSpin, "how long an idle shard of ours polls before it sleeps; 0 is not at all")
@@ -63,6 +63,7 @@ Every answer is verified; a wrong one makes it fail.`,
 	f.IntVar(&cfg.GeneratorCPU, "generator-cpu", 1, "CPU of the load generator")
 	f.StringVar(&cfg.Profiles, "profiles", "", "write CPU profiles of our servers to this `FOLDER`")
 	f.StringVar(&jsonFile, "json", "", "write the report to this `FILE`, in JSON")
+	f.StringVar(&htmlFile, "html", "", "write the report to this `FILE`, for a browser")
 	f.StringVar(&md, "markdown", "", "put the tables into this `FILE` of Markdown, between its marks")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if cfg.Peers, err = parsePeers(peers); err != nil {
@@ -96,7 +97,7 @@ Every answer is verified; a wrong one makes it fail.`,
 		for _, o := range []struct {
 			file  string
 			write func(string, *report.Report) error
-		}{{jsonFile, writeJSON}, {md, updateMarkdown}} {
+		}{{jsonFile, writeJSON}, {htmlFile, writeHTML}, {md, updateMarkdown}} {
 			if o.file != "" {
 				errs = append(errs, o.write(o.file, r))
 			}
@@ -152,6 +153,10 @@ func parsePeers(words []string) ([]bench.Peer, error) {
 
 func writeJSON(file string, r *report.Report) error {
 	return create(file, func(f *os.File) error { return report.WriteJSON(f, r) })
+}
+
+func writeHTML(file string, r *report.Report) error {
+	return create(file, func(f *os.File) error { return report.WriteHTML(f, r) })
 }
 
 func create(file string, write func(*os.File) error) error {
