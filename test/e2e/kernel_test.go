@@ -2,12 +2,9 @@ package e2e
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/netip"
 	"strings"
@@ -278,80 +275,6 @@ func TestTenThousandConnections(t *testing.T) {
 					}
 				}
 				t.Logf("wrong-shard packets: %d of %d received", sum.WrongShard, sum.RxPackets)
-			})
-		}
-	}
-}
-
-// counter yields size bytes that anybody can make again.
-func stream(size int64) io.Reader {
-	return io.LimitReader(rand.NewChaCha8([32]byte{1, 2, 3}), size)
-}
-
-// A gibibyte through one connection in each direction comes out as it went in.
-func TestGibibyte(t *testing.T) {
-	size := int64(1 << 30)
-	if testing.Short() || raceEnabled {
-		size = 64 << 20
-	}
-	want := sha256.New()
-	io.Copy(want, stream(size))
-	for _, kind := range drivers {
-		for _, dir := range []string{"in", "out"} {
-			t.Run(fmt.Sprintf("driver=%s/dir=%s", kind, dir), func(t *testing.T) {
-				l := newLAN(t, 1)
-				st := l.start(t, kind)
-				g, err := socketapi.Listen(st, "tcp", ":5001")
-				if err != nil {
-					t.Fatal(err)
-				}
-				type result struct {
-					sum []byte
-					n   int64
-					err error
-				}
-				results := make(chan result, 2)
-				read := func(c net.Conn) {
-					h := sha256.New()
-					n, err := io.Copy(h, c)
-					results <- result{h.Sum(nil), n, err}
-				}
-				write := func(c net.Conn) {
-					_, err := io.Copy(struct{ io.Writer }{c}, stream(size))
-					if err == nil {
-						err = c.(interface{ CloseWrite() error }).CloseWrite()
-					}
-					if err != nil {
-						t.Error(err)
-					}
-				}
-				go func() {
-					c, err := g.Accept()
-					if err != nil {
-						return
-					}
-					defer c.Close()
-					c.SetDeadline(time.Now().Add(3 * time.Minute))
-					if dir == "in" {
-						read(c)
-					} else {
-						write(c)
-						io.Copy(io.Discard, c)
-					}
-				}()
-				c := dialKernel(t, l, "tcp", netip.AddrPortFrom(ours4, 5001))
-				c.SetDeadline(time.Now().Add(3 * time.Minute))
-				start := time.Now()
-				if dir == "in" {
-					write(c)
-				} else {
-					read(c)
-				}
-				r := <-results
-				if r.err != nil || r.n != size || string(r.sum) != string(want.Sum(nil)) {
-					t.Errorf("%d of %d bytes, %v, hash equal: %v", r.n, size, r.err, string(r.sum) == string(want.Sum(nil)))
-				}
-				t.Logf("%.0f MB/s; %d retransmits", float64(r.n)/time.Since(start).Seconds()/1e6, st.Stats().Retransmits)
 			})
 		}
 	}

@@ -41,10 +41,15 @@ type lan struct {
 
 func newLAN(t testing.TB, queues int) *lan {
 	t.Helper()
+	return newLANOf(t, netlab.LinkConfig{Queues: queues})
+}
+
+func newLANOf(t testing.TB, cfg netlab.LinkConfig) *lan {
+	t.Helper()
 	k, s := netlab.Pair(t,
 		netlab.End{Addresses: []netip.Prefix{netip.PrefixFrom(kernel4, 24), netip.PrefixFrom(kernel6, 64)}},
 		netlab.End{Name: "vs"},
-		netlab.LinkConfig{Queues: queues})
+		cfg)
 	return &lan{kernel: k.Host, peer: k, server: s}
 }
 
