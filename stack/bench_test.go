@@ -246,3 +246,26 @@ func BenchmarkBulk(b *testing.B) {
 	f.Close()
 	c.Close()
 }
+
+// BenchmarkUDPEcho is UDP request and response, 64 bytes, over memory with a raw
+// peer that keeps 32 requests under way: answered in the frame by a handler, or by
+// a goroutine by way of ReadFrom and WriteTo.
+func BenchmarkUDPEcho(b *testing.B) {
+	const window = 32
+	for way, w := range udpEchoWays {
+		for _, v6 := range []bool{false, true} {
+			b.Run(fmt.Sprintf("in=%s/v6=%v", w.name, v6), func(b *testing.B) {
+				p := newEchoPinger(b, way, v6)
+				p.ask(window)
+				b.ReportAllocs()
+				b.ResetTimer()
+				for left := b.N; left > 0; left -= window {
+					if !p.ask(min(window, left)) {
+						b.Fatal("no answer")
+					}
+				}
+				b.StopTimer()
+			})
+		}
+	}
+}
