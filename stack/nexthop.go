@@ -2,6 +2,7 @@ package stack
 
 import (
 	"encoding/binary"
+	"hash/maphash"
 	"net/netip"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
@@ -31,7 +32,7 @@ type hop struct {
 // again and again, which is slower and nothing else. The transmitter's mutex
 // guards it.
 type hopCache struct {
-	seed uint64
+	seed maphash.Seed
 	gen  uint32
 	hops [hopCacheSize]hop
 }
@@ -47,9 +48,7 @@ const (
 
 func (c *hopCache) slot(dst netip.Addr) *hop {
 	b := dst.As16()
-	h := mix(c.seed, binary.NativeEndian.Uint64(b[:]))
-	h = mix(h, binary.NativeEndian.Uint64(b[8:]))
-	return &c.hops[h%hopCacheSize]
+	return &c.hops[maphash.Bytes(c.seed, b[:])%hopCacheSize]
 }
 
 // get returns the hop of dst, or nil when it is to be looked up.

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"hash/maphash"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -74,7 +75,7 @@ func newTransmitter(q driver.Queue, kick func()) *transmitter {
 		backlog: make([]*stack.PacketBuffer, txBacklog),
 		acks:    newACKFilter(),
 		ipID:    rand.Uint32(),
-		hops:    &hopCache{seed: rand.Uint64() | 1},
+		hops:    &hopCache{seed: maphash.MakeSeed()},
 		replies: make([]driver.Frame, 0, maxReplies),
 	}
 }

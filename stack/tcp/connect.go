@@ -1,0 +1,118 @@
+package tcp
+
+import "syscall"
+
+// Dial begins a connection between t's addresses (RFC 9293 section 3.10.1). Writable
+// tells when the attempt has ended; Err then says how. It returns EADDRINUSE if
+// the engine has a connection of this name, and ENOBUFS without memory for one.
+func (e *Engine) Dial(now int64, t Tuple) (*Conn, error) {
+	e.now = now
+	hash := t.hash(&e.flowKey)
+	ref := e.flows.find(hash, &t)
+	var last uint32
+	if ref&waitRef != 0 {
+		w := e.waits.at(ref &^ waitRef)
+		if !w.reusable(e) {
+			return nil, syscall.EADDRINUSE
+		}
+		last = w.sndNxt
+		e.dropWait(ref &^ waitRef)
+	} else if ref != 0 {
+		return nil, syscall.EADDRINUSE
+	}
+	c := e.newConn(&t, hash)
+	if c == nil {
+		return nil, syscall.ENOBUFS
+	}
+	if ref != 0 && !after(c.iss, last) {
+		c.iss = last + 1<<16 // never behind the last connection of this name
+		c.sndUna, c.sndNxt = c.iss, c.iss+1
+	}
+	c.state = StateSynSent
+	c.flags |= flagOwned | flagInTable | flagOweSyn
+	e.flows.insert(hash, c.id)
+	c.pend()
+	return c, nil
+}
+
+// inputSynSent is RFC 9293 section 3.10.7.3.
+func (c *Conn) inputSynSent(s *Segment) {
+	if s.Flags&FlagACK != 0 && s.Ack != c.sndNxt {
+		// First, the ACK: only our SYN can be acknowledged.
+		if s.Flags&FlagRST == 0 {
+			c.e.Reject(s)
+		}
+		return
+	}
+	if s.Flags&FlagRST != 0 {
+		if s.Flags&FlagACK != 0 {
+			c.fail(syscall.ECONNREFUSED)
+		}
+		return
+	}
+	if s.Flags&FlagSYN == 0 {
+		return
+	}
+	if s.Flags&FlagACK != 0 && s.HasTS && s.TSEcr != 0 && !c.echoed(s) {
+		// RFC 7323 section 3.2: TSecr is a timestamp of ours; another value is no
+		// answer to our SYN. Zero is sent by some that do not echo.
+		c.e.stats.Dropped++
+		return
+	}
+	c.takeSyn(s)
+	if s.Flags&FlagACK == 0 {
+		// A simultaneous open.
+		c.state = StateSynReceived
+		c.flags |= flagOweSyn
+		c.pend()
+		return
+	}
+	c.synAcked(s)
+	c.state = StateEstablished
+	c.flags |= flagAckNow
+	c.notify(Writable)
+	c.afterHandshake()
+	// Data and FIN may come with the SYN.
+	s.Seq++
+	s.Flags &^= FlagSYN
+	c.receive(s)
+	c.pend()
+}
+
+// echoed reports whether the segment's TSecr may be of a SYN of ours.
+func (c *Conn) echoed(s *Segment) bool {
+	return int32(c.timestamp()-s.TSEcr) >= 0 && c.timestamp()-s.TSEcr < 1<<28
+}
+
+// synAcked takes the acknowledgement of our SYN.
+func (c *Conn) synAcked(s *Segment) {
+	c.sndUna = c.iss + 1
+	c.rackFack, c.undoMarker = c.sndUna, c.sndUna
+	if c.flags&flagSYNRetr == 0 {
+		c.sampleRTT(c.e.now - c.idleSince)
+	} else if c.flags&flagTS != 0 && s.HasTS {
+		c.sampleTimestamp(s)
+	}
+	// RFC 6298 section 5.7: an RTO of at least 3 s after a SYN was lost and nothing
+	// measured. RFC 5681 section 3.1: and an initial window of one segment.
+	if c.flags&flagSYNRetr != 0 {
+		if c.srtt == 0 {
+			c.rto = 3e6
+		}
+		c.cwnd = uint32(c.mss)
+	}
+	c.lossKind, c.lossAt, c.backoff = lossNone, 0, 0
+	c.sndWl1, c.sndWl2 = s.Seq, s.Ack
+}
+
+// afterHandshake is what both sides do once they are connected.
+func (c *Conn) afterHandshake() {
+	c.setWindow()
+	if c.flags&flagFin != 0 {
+		c.state = StateFinWait1
+	}
+	c.keepAlive()
+	if c.sq.n > 0 || c.flags&flagFin != 0 {
+		c.pend()
+	}
+}

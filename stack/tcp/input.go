@@ -1,0 +1,214 @@
+package tcp
+
+import "syscall"
+
+// input processes a segment of this connection: RFC 9293 section 3.10.7.4, in its
+// order, with the changes of RFC 5961 and RFC 7323.
+func (c *Conn) input(s *Segment) {
+	if c.state == StateSynSent {
+		c.inputSynSent(s)
+		return
+	}
+	e := c.e
+	if c.flags&flagKeepAlive != 0 {
+		c.keepAlive()
+	}
+	if !c.checkTimestamp(s) {
+		return
+	}
+	if !c.trim(s) {
+		return
+	}
+	if s.Flags&FlagRST != 0 {
+		c.inputReset(s)
+		return
+	}
+	if s.Flags&FlagSYN != 0 {
+		// RFC 5961 section 4.2: a SYN is never believed. The challenge makes a peer
+		// that did lose its state answer with a RST.
+		c.challenge()
+		return
+	}
+	if s.Flags&FlagACK == 0 {
+		e.stats.Dropped++
+		return
+	}
+	if c.state == StateSynReceived {
+		if !after(s.Ack, c.sndUna) || after(s.Ack, c.sndNxt) {
+			e.Reject(s)
+			return
+		}
+		if !c.established() {
+			return
+		}
+		c.synAcked(s)
+		c.sndWl1, c.sndWl2 = s.Seq-1, s.Ack
+		c.afterHandshake()
+	}
+	if !c.inputAck(s) || c.state.over() {
+		return
+	}
+	c.receive(s)
+}
+
+// checkTimestamp is RFC 7323 section 5: PAWS, and the update of TS.Recent. It
+// returns false if the segment is to be dropped.
+func (c *Conn) checkTimestamp(s *Segment) bool {
+	if c.flags&flagTS == 0 {
+		return true
+	}
+	if !s.HasTS {
+		// RFC 7323 section 3.2: dropped once timestamps were negotiated, but for RST.
+		if s.Flags&FlagRST != 0 {
+			return true
+		}
+		c.e.stats.Dropped++
+		return false
+	}
+	if before(s.TSVal, c.tsRecent) {
+		if s.Flags&FlagRST != 0 {
+			return true
+		}
+		// Section 5.5: a TS.Recent of 24 days ago says nothing.
+		if c.e.millis()-c.tsAge < 24*24*3600*1000 {
+			c.e.stats.PAWS++
+			c.refuse(s)
+			return false
+		}
+	}
+	// Section 4.3: the timestamp of the segment that Last.ACK.sent falls in.
+	if beforeEq(s.Seq, c.lastAck) && s.Flags&FlagRST == 0 && !after(c.rcvNxt, s.Seq+s.length()) {
+		c.tsRecent, c.tsAge = s.TSVal, c.e.millis()
+	}
+	return true
+}
+
+// refuse acknowledges a segment that is dropped, so that its sender learns where we are
+// (RFC 9293 section 3.10.7.4, first). A duplicate is reported as such (RFC 2883).
+func (c *Conn) refuse(s *Segment) {
+	if s.Flags&FlagSYN != 0 && c.state == StateSynReceived && s.Seq == c.rcvNxt-1 {
+		// The SYN again: our answer was lost.
+		c.flags |= flagOweSyn
+		c.pend()
+		return
+	}
+	if n := uint32(len(s.Payload)); n > 0 && before(s.Seq, c.rcvNxt) {
+		c.e.stats.Duplicates++
+		c.oweDSack(s.Seq, minSeq(s.Seq+n, c.rcvNxt))
+	}
+	if s.length() == 0 && !c.mayChallenge() {
+		return // an endless exchange of ACKs is cut off here
+	}
+	c.flags |= flagAckNow
+	c.pend()
+}
+
+// trim is the check of the sequence number, and cuts off what lies outside of the
+// window. It returns false if nothing acceptable is left.
+func (c *Conn) trim(s *Segment) bool {
+	wnd := c.rcvAdv - c.rcvNxt
+	n := s.length()
+	ok := false
+	switch {
+	case n == 0 && wnd == 0:
+		ok = s.Seq == c.rcvNxt
+	case n == 0:
+		ok = within(s.Seq, c.rcvNxt, c.rcvAdv) || s.Seq == c.rcvNxt
+	case wnd == 0:
+		// Nothing of it fits, yet its ACK, or RST, counts.
+		ok = s.Seq == c.rcvNxt
+	default:
+		ok = within(s.Seq, c.rcvNxt, c.rcvAdv) || within(s.Seq+n-1, c.rcvNxt, c.rcvAdv)
+		// A segment around the whole window has a middle that fits.
+		ok = ok || before(s.Seq, c.rcvNxt) && after(s.Seq+n, c.rcvAdv)
+	}
+	if !ok {
+		if s.Flags&FlagRST == 0 {
+			c.e.stats.Dropped++
+			c.refuse(s)
+		}
+		return false
+	}
+	if s.Flags&(FlagSYN|FlagRST) != 0 {
+		return true
+	}
+	if before(s.Seq, c.rcvNxt) {
+		dup := min(c.rcvNxt-s.Seq, uint32(len(s.Payload)))
+		if dup > 0 {
+			c.oweDSack(s.Seq, s.Seq+dup)
+			c.flags |= flagAckNow
+			c.pend()
+		}
+		s.Payload = s.Payload[dup:]
+		s.Seq += dup
+	}
+	if end := s.Seq + uint32(len(s.Payload)); after(end, c.rcvAdv) {
+		cut := min(end-c.rcvAdv, uint32(len(s.Payload)))
+		s.Payload = s.Payload[:uint32(len(s.Payload))-cut]
+		s.Flags &^= FlagFIN
+		c.flags |= flagAckNow
+		c.pend()
+	} else if s.Flags&FlagFIN != 0 && end == c.rcvAdv && n > 0 && wnd == 0 {
+		s.Flags &^= FlagFIN
+		c.flags |= flagAckNow
+		c.pend()
+	}
+	return true
+}
+
+// inputReset is RFC 5961 section 3.2: only a RST with exactly the next sequence number
+// is believed at once; any other one in the window is challenged.
+func (c *Conn) inputReset(s *Segment) {
+	if s.Seq != c.rcvNxt {
+		c.challenge()
+		return
+	}
+	switch c.state {
+	case StateSynReceived:
+		// Section 3.10.7.4, second: back to LISTEN without a word.
+		c.fail(syscall.ECONNREFUSED)
+	case StateCloseWait:
+		c.fail(syscall.EPIPE)
+	case StateClosing, StateLastAck:
+		c.finish(StateClosed)
+	default:
+		c.fail(syscall.ECONNRESET)
+	}
+}
+
+// bucket is a token bucket of a whole second's worth.
+type bucket struct {
+	tokens int
+	second int64
+}
+
+// challengesPerSecond bounds the challenge ACKs of an engine (RFC 5961 section 7).
+// A connection sends at most two a second, so that a blind attacker can't learn
+// of one connection by what another has used up (CVE-2016-5696).
+const challengesPerSecond = 1000
+
+func (c *Conn) mayChallenge() bool {
+	e := c.e
+	ms := e.millis() | 1 // 0 is never
+	if c.challenged != 0 && ms-c.challenged < 500 {
+		return false
+	}
+	if s := e.now >> 30; s != e.challenges.second {
+		e.challenges = bucket{tokens: challengesPerSecond, second: s}
+	}
+	if e.challenges.tokens == 0 {
+		return false
+	}
+	e.challenges.tokens--
+	c.challenged = ms
+	return true
+}
+
+// challenge sends an ACK to a peer whose segment is suspect.
+func (c *Conn) challenge() {
+	if c.mayChallenge() {
+		c.e.stats.ChallengeAcks++
+		c.flags |= flagAckNow
+		c.pend()
+	}
+}

@@ -1,0 +1,218 @@
+package tcp
+
+import (
+	"net/netip"
+	"syscall"
+)
+
+type listenKey struct {
+	addr   [16]byte
+	port   uint16
+	family uint8 // 0: both, for the IPv6 wildcard
+}
+
+// Listener accepts connections to a port.
+type Listener struct {
+	// User is the application's.
+	User     any
+	e        *Engine
+	key      listenKey
+	backlog  int
+	halfOpen int
+	queue    []uint32 // connections not yet accepted, oldest at queue[first]
+	first    int
+	closed   bool
+}
+
+// Listen has connections to addr accepted. The unspecified IPv4 address stands for
+// all IPv4 addresses, the unspecified IPv6 address for all there are, or with
+// v6only for all of IPv6. backlog bounds the connections that are not accepted
+// yet, and as many whose handshake is under way.
+//
+// A segment goes to the listener of its address, else to that of its family, else
+// to the one for both. It returns EADDRINUSE if there is such a listener already.
+func (e *Engine) Listen(addr netip.AddrPort, v6only bool, backlog int) (*Listener, error) {
+	if !addr.IsValid() || addr.Port() == 0 || backlog < 1 {
+		return nil, syscall.EINVAL
+	}
+	key := listenKey{addr: addr.Addr().As16(), port: addr.Port(), family: 6}
+	if addr.Addr().Unmap().Is4() {
+		key.family = 4
+	} else if addr.Addr().IsUnspecified() && !v6only {
+		key.family = 0
+	}
+	if e.listeners[key] != nil {
+		return nil, syscall.EADDRINUSE
+	}
+	l := &Listener{e: e, key: key, backlog: backlog}
+	e.listeners[key] = l
+	return l, nil
+}
+
+func (e *Engine) listener(t *Tuple) *Listener {
+	key := listenKey{addr: t.Local, port: t.LocalPort, family: 6}
+	any4 := [16]byte{10: 0xff, 11: 0xff}
+	wildcard := [16]byte{}
+	if t.Is4() {
+		key.family, wildcard = 4, any4
+	}
+	if l := e.listeners[key]; l != nil {
+		return l
+	}
+	key.addr = wildcard
+	if l := e.listeners[key]; l != nil {
+		return l
+	}
+	key.addr, key.family = [16]byte{}, 0
+	return e.listeners[key]
+}
+
+// Addr is the address given to Listen.
+func (l *Listener) Addr() netip.AddrPort { return addrPort(&l.key.addr, l.key.port) }
+
+// Accept returns the connection that waits longest, or ErrWouldBlock. It is the
+// caller's from then on.
+func (l *Listener) Accept() (*Conn, error) {
+	if l.closed {
+		return nil, syscall.EINVAL
+	}
+	for l.first < len(l.queue) {
+		c := l.e.conns.at(l.queue[l.first])
+		l.first++
+		c.listener = nil
+		if c.state.over() && c.err != 0 && c.rq.n == 0 {
+			c.release() // reset while it waited
+			continue
+		}
+		c.flags |= flagOwned
+		if c.state.over() {
+			c.notify(Readable | Closed)
+		} else if c.rq.n > 0 || c.flags&flagRecvFin != 0 {
+			c.notify(Readable)
+		}
+		return c, nil
+	}
+	l.queue, l.first = l.queue[:0], 0
+	return nil, ErrWouldBlock
+}
+
+// waiting is how many connections are not yet accepted.
+func (l *Listener) waiting() int { return len(l.queue) - l.first }
+
+// Close stops listening. Connections not accepted are reset; handshakes under way
+// are when they end.
+func (l *Listener) Close() {
+	if l.closed {
+		return
+	}
+	l.closed = true
+	delete(l.e.listeners, l.key)
+	for _, id := range l.queue[l.first:] {
+		c := l.e.conns.at(id)
+		c.listener = nil
+		c.events = 0
+		if c.state.over() {
+			c.release()
+		} else {
+			c.reset(0)
+		}
+	}
+	l.queue, l.first = nil, 0
+}
+
+// listenInput is for segments of no connection: LISTEN and CLOSED of RFC 9293
+// sections 3.10.7.1 and 3.10.7.2.
+func (e *Engine) listenInput(s *Segment, hash uint32) Verdict {
+	l := e.listener(&s.Tuple)
+	if l == nil {
+		return NoConnection
+	}
+	switch {
+	case s.Flags&FlagRST != 0:
+		return Taken
+	case s.Flags&FlagACK != 0:
+		return NoConnection
+	case s.Flags&FlagSYN == 0 || s.Flags&FlagFIN != 0:
+		return Taken
+	}
+	// RFC 4987 section 3: what a flood of SYNs can take is bounded.
+	if l.halfOpen >= l.backlog || l.waiting() >= l.backlog {
+		e.stats.Overflows++
+		return Taken
+	}
+	c := e.newConn(&s.Tuple, hash)
+	if c == nil {
+		e.stats.Overflows++
+		return Taken
+	}
+	c.state = StateSynReceived
+	c.flags |= flagPassive | flagInTable | flagOweSyn
+	c.listener = l
+	l.halfOpen++
+	e.halfOpen++
+	e.flows.insert(hash, c.id)
+	c.takeSyn(s)
+	c.pend()
+	return Taken
+}
+
+// takeSyn reads the peer's SYN: its sequence number and options.
+func (c *Conn) takeSyn(s *Segment) {
+	c.rcvNxt = s.Seq + 1
+	c.rcvAdv, c.lastAck, c.drsSeq = c.rcvNxt, c.rcvNxt, c.rcvNxt
+	// RFC 9293 section 3.7.1: 536 without the option, or 1220 for IPv6.
+	peer := uint16(defaultMSS)
+	if !c.tuple.Is4() {
+		peer = defaultMSS6
+	}
+	if s.HasMSS {
+		peer = max(s.MSS, minMSS)
+	}
+	c.mss = min(c.mss, peer)
+	if s.SackOK {
+		c.flags |= flagSack
+	}
+	if s.HasTS {
+		c.flags |= flagTS
+		c.tsRecent, c.tsAge = s.TSVal, c.e.millis()
+	}
+	if s.HasScale {
+		c.flags |= flagScale
+		c.sndScale, c.rcvScale = s.Scale, c.e.rcvScale
+	}
+	c.sndWnd = uint32(s.Window) // RFC 7323 section 2.2: that of a SYN is not scaled
+	c.maxWnd = c.sndWnd
+	c.sndWl1, c.sndWl2 = s.Seq, c.iss
+	c.initCongestion()
+}
+
+// established moves a passive connection from SYN-RECEIVED to its listener's
+// queue. It returns false if there is no room for it, or no listener any more.
+func (c *Conn) established() bool {
+	l := c.listener
+	if l == nil { // a simultaneous open, dialed by the application
+		c.state = StateEstablished
+		c.notify(Writable)
+		return true
+	}
+	if l.closed {
+		c.reset(0)
+		return false
+	}
+	if l.waiting() >= l.backlog {
+		// The ACK is as if lost: the peer thinks itself connected, and our SYN-ACK
+		// comes again when there may be room.
+		c.e.stats.Overflows++
+		return false
+	}
+	l.halfOpen--
+	c.e.halfOpen--
+	c.state = StateEstablished
+	if l.first > 0 && len(l.queue) == cap(l.queue) {
+		l.queue = l.queue[:copy(l.queue, l.queue[l.first:])]
+		l.first = 0
+	}
+	l.queue = append(l.queue, c.id)
+	c.notify(Accepted)
+	return true
+}

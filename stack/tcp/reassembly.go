@@ -1,0 +1,253 @@
+package tcp
+
+// oooRange is received text ahead of RCV.NXT, in one piece. Ranges do not overlap
+// nor touch.
+type oooRange struct {
+	start, end   uint32
+	q            queue
+	next, prev   uint32 // by sequence
+	rnext, rprev uint32 // by recency: the last that grew comes first
+}
+
+// oooList is a connection's ranges, which RFC 2018 reports.
+type oooList struct {
+	head, tail uint32
+	recent     uint32
+	n          uint32 // ranges
+	mem        uint32 // of their chunks
+}
+
+// maxRanges bounds a connection's ranges. A path that loses every tenth segment
+// makes about a hundred in a window of a thousand.
+const maxRanges = 256
+
+// insert adds text that begins after RCV.NXT and lies within the window. What was
+// received before keeps its bytes. It returns false if there was no room.
+func (l *oooList) insert(c *Conn, seq uint32, p []byte) bool {
+	e := c.e
+	end := seq + uint32(len(p))
+	// prev is the last range that begins at or before seq. New text is mostly the
+	// newest.
+	prev := l.tail
+	if prev != 0 && after(e.ranges.at(prev).start, seq) {
+		prev = 0
+		for r := l.head; r != 0 && beforeEq(e.ranges.at(r).start, seq); r = e.ranges.at(r).next {
+			prev = r
+		}
+	}
+	stored, fresh := true, false
+	for len(p) > 0 {
+		next := l.head
+		if prev != 0 {
+			r := e.ranges.at(prev)
+			next = r.next
+			if beforeEq(seq, r.end) {
+				// It overlaps or touches prev: cut what is there, append the rest.
+				have := min(r.end-seq, uint32(len(p)))
+				if have > 0 {
+					e.stats.Duplicates++
+					c.oweDSack(seq, seq+have)
+				}
+				p, seq = p[have:], seq+have
+				fits := uint32(len(p))
+				if next != 0 {
+					fits = min(fits, e.ranges.at(next).start-seq)
+				}
+				if fits > 0 {
+					if !l.grow(c, r, p[:fits]) {
+						return false
+					}
+					fresh = true
+					p, seq = p[fits:], seq+fits
+				}
+				l.touch(e, prev)
+				if next != 0 && e.ranges.at(next).start == r.end {
+					l.join(e, prev)
+				} else if len(p) == 0 {
+					break
+				}
+				continue
+			}
+		}
+		fits := uint32(len(p))
+		if next != 0 {
+			fits = min(fits, e.ranges.at(next).start-seq)
+		}
+		if fits > 0 {
+			made := l.open(c, prev, next, seq, p[:fits])
+			if made == 0 {
+				return false
+			}
+			fresh = true
+			prev = made
+			p, seq = p[fits:], seq+fits
+			if next != 0 && seq == e.ranges.at(next).start {
+				l.join(e, made)
+			}
+		} else {
+			prev = next
+		}
+	}
+	_ = end
+	if !fresh {
+		stored = true // all of it was there
+	}
+	return stored
+}
+
+// grow appends text to a range.
+func (l *oooList) grow(c *Conn, r *oooRange, p []byte) bool {
+	mem := r.q.mem
+	if len(p) > r.q.room(c.e.chunks) && l.full(c) {
+		return false
+	}
+	r.q.append(c.e.chunks, p)
+	r.end += uint32(len(p))
+	l.mem += r.q.mem - mem
+	return true
+}
+
+// full bounds the memory of ranges: little text may take a whole chunk.
+func (l *oooList) full(c *Conn) bool { return l.mem > 2*c.rcvGrant+maxChunk }
+
+// open makes a range between prev and next.
+func (l *oooList) open(c *Conn, prev, next, seq uint32, p []byte) uint32 {
+	e := c.e
+	if l.n >= maxRanges || l.full(c) {
+		return 0
+	}
+	ref := e.ranges.get()
+	r := e.ranges.at(ref)
+	*r = oooRange{start: seq, end: seq, next: next, prev: prev}
+	if prev != 0 {
+		e.ranges.at(prev).next = ref
+	} else {
+		l.head = ref
+	}
+	if next != 0 {
+		e.ranges.at(next).prev = ref
+	} else {
+		l.tail = ref
+	}
+	l.n++
+	r.rnext = l.recent
+	if l.recent != 0 {
+		e.ranges.at(l.recent).rprev = ref
+	}
+	l.recent = ref
+	r.q.append(e.chunks, p)
+	r.end += uint32(len(p))
+	l.mem += r.q.mem
+	return ref
+}
+
+// join moves the range after ref to ref's end.
+func (l *oooList) join(e *Engine, ref uint32) {
+	r := e.ranges.at(ref)
+	next := r.next
+	n := e.ranges.at(next)
+	r.q.splice(e.chunks, &n.q)
+	r.end = n.end
+	l.remove(e, next)
+}
+
+// touch makes a range the most recent.
+func (l *oooList) touch(e *Engine, ref uint32) {
+	if l.recent == ref {
+		return
+	}
+	r := e.ranges.at(ref)
+	e.ranges.at(r.rprev).rnext = r.rnext
+	if r.rnext != 0 {
+		e.ranges.at(r.rnext).rprev = r.rprev
+	}
+	r.rprev, r.rnext = 0, l.recent
+	e.ranges.at(l.recent).rprev = ref
+	l.recent = ref
+}
+
+// remove unlinks an emptied range.
+func (l *oooList) remove(e *Engine, ref uint32) {
+	r := e.ranges.at(ref)
+	if r.prev != 0 {
+		e.ranges.at(r.prev).next = r.next
+	} else {
+		l.head = r.next
+	}
+	if r.next != 0 {
+		e.ranges.at(r.next).prev = r.prev
+	} else {
+		l.tail = r.prev
+	}
+	if r.rprev != 0 {
+		e.ranges.at(r.rprev).rnext = r.rnext
+	} else {
+		l.recent = r.rnext
+	}
+	if r.rnext != 0 {
+		e.ranges.at(r.rnext).rprev = r.rprev
+	}
+	l.n--
+	e.ranges.put(ref)
+}
+
+// deliver moves what has come in order to the receive buffer. Text that was
+// received a second time meanwhile is dropped.
+func (l *oooList) deliver(c *Conn) {
+	e := c.e
+	for l.head != 0 {
+		ref := l.head
+		r := e.ranges.at(ref)
+		if after(r.start, c.rcvNxt) {
+			return
+		}
+		mem := r.q.mem
+		if dup := min(c.rcvNxt-r.start, r.q.n); dup > 0 {
+			r.q.discard(e.chunks, dup)
+		}
+		if after(r.end, c.rcvNxt) {
+			c.rcvNxt = r.end
+		}
+		l.mem -= mem
+		if c.flags&flagReadShut != 0 {
+			r.q.free(e.chunks)
+		} else {
+			c.rq.splice(e.chunks, &r.q)
+		}
+		l.remove(e, ref)
+	}
+}
+
+// free drops all ranges.
+func (l *oooList) free(e *Engine) {
+	for l.head != 0 {
+		r := e.ranges.at(l.head)
+		l.mem -= r.q.mem
+		r.q.free(e.chunks)
+		l.remove(e, l.head)
+	}
+}
+
+// blocks fills b with what to report (RFC 2018 section 4): first a D-SACK block if one is
+// owed (RFC 2883 section 4), then the range that grew last, then the others by
+// recency.
+func (c *Conn) blocks(b []SackBlock) int {
+	n := 0
+	if c.flags&flagDSack != 0 {
+		b[0] = c.dsack
+		n = 1
+	}
+	for r := c.ooo.recent; r != 0 && n < len(b); r = c.e.ranges.at(r).rnext {
+		b[n] = SackBlock{c.e.ranges.at(r).start, c.e.ranges.at(r).end}
+		n++
+	}
+	return n
+}
+
+// oweDSack notes a duplicate to report with the next ACK.
+func (c *Conn) oweDSack(start, end uint32) {
+	if c.flags&flagSack != 0 {
+		c.flags |= flagDSack
+		c.dsack = SackBlock{start, end}
+	}
+}

@@ -1,0 +1,202 @@
+package tcp
+
+// receive takes a segment's text and FIN (RFC 9293 section 3.10.7.4, seventh and
+// eighth). It has been trimmed to the window.
+func (c *Conn) receive(s *Segment) {
+	if s.length() == 0 {
+		return
+	}
+	switch c.state {
+	case StateEstablished, StateFinWait1, StateFinWait2:
+	default:
+		return // after the peer's FIN there is no text
+	}
+	if n := uint32(len(s.Payload)); n > 0 {
+		if c.flags&flagOwned == 0 && c.listener == nil {
+			// Closed, and nobody will read it: the peer must know (RFC 9293 section
+			// 3.10.7.4 refers to RFC 1122 section 4.2.2.13).
+			c.reset(0)
+			return
+		}
+		c.rcvMSS = uint16(min(max(n, uint32(c.rcvMSS)), 65535))
+		c.sampleReceiver(s)
+		if s.Seq != c.rcvNxt {
+			c.receiveEarly(s)
+		} else if !c.receiveNext(s.Payload) {
+			return
+		}
+	}
+	if s.Flags&FlagFIN != 0 && c.flags&flagPeerFin == 0 {
+		c.flags |= flagPeerFin
+		c.peerFin = s.Seq + uint32(len(s.Payload))
+	}
+	if c.flags&flagPeerFin != 0 {
+		if c.rcvNxt == c.peerFin {
+			c.receiveFin()
+		} else if s.Flags&FlagFIN != 0 {
+			c.flags |= flagAckNow
+			c.pend()
+		}
+	}
+}
+
+// receiveNext takes text at RCV.NXT. It returns false if the connection is over.
+func (c *Conn) receiveNext(p []byte) bool {
+	e := c.e
+	if c.flags&flagPeerFin != 0 && after(c.rcvNxt+uint32(len(p)), c.peerFin) {
+		p = p[:c.peerFin-c.rcvNxt] // what comes after a FIN is nothing
+	}
+	c.rcvNxt += uint32(len(p))
+	c.oweAck(uint32(len(p)))
+	if c.flags&flagReadShut != 0 {
+		p = nil
+	} else if c.rq.n == 0 && e.cfg.OnData != nil && c.flags&flagOwned != 0 {
+		k := min(max(e.cfg.OnData(c, p), 0), len(p))
+		if c.state.over() {
+			return false
+		}
+		if c.flags&flagOwned == 0 {
+			if k < len(p) {
+				c.reset(0)
+				return false
+			}
+		}
+		p = p[k:]
+	}
+	if len(p) > 0 && c.flags&flagReadShut == 0 {
+		c.rq.append(e.chunks, p)
+	}
+	if c.ooo.head != 0 {
+		c.ooo.deliver(c)
+		// RFC 5681 section 4.2: at once when a segment fills a gap.
+		c.flags |= flagAckNow
+	}
+	if c.rq.n > 0 && c.flags&flagReadShut == 0 {
+		c.notify(Readable)
+	}
+	c.consumed()
+	return true
+}
+
+// receiveEarly takes text that is ahead of RCV.NXT.
+func (c *Conn) receiveEarly(s *Segment) {
+	e := c.e
+	e.stats.OutOfOrder++
+	// RFC 5681 section 4.2: an immediate duplicate ACK tells the sender.
+	c.flags |= flagAckNow
+	c.pend()
+	p := s.Payload
+	if c.flags&flagPeerFin != 0 && after(s.Seq+uint32(len(p)), c.peerFin) {
+		p = p[:max(0, int32(c.peerFin-s.Seq))]
+	}
+	if len(p) > 0 && !c.ooo.insert(c, s.Seq, p) {
+		e.stats.Dropped++
+	}
+}
+
+// receiveFin takes the peer's FIN, as all before it was received.
+func (c *Conn) receiveFin() {
+	c.rcvNxt++
+	c.flags |= flagRecvFin | flagAckNow
+	c.ooo.free(c.e)
+	c.notify(Readable)
+	c.pend()
+	switch c.state {
+	case StateEstablished:
+		c.state = StateCloseWait
+	case StateFinWait1:
+		// Had our FIN been acknowledged, this would be FIN-WAIT-2.
+		c.state = StateClosing
+	case StateFinWait2:
+		c.enterTimeWait()
+	}
+}
+
+// oweAck notes that n bytes of text were received in order (RFC 1122 section
+// 4.2.3.2, RFC 5681 section 4.2): every second full segment is acknowledged at once,
+// and the first ones of a connection each, as its sender is in slow start.
+func (c *Conn) oweAck(n uint32) {
+	c.flags |= flagAckLater
+	c.pend()
+	if c.rcvNxt-c.lastAck >= 2*uint32(c.rcvMSS) {
+		c.flags |= flagAckNow
+	} else if c.quick > 0 {
+		c.quick--
+		c.flags |= flagAckNow
+	}
+}
+
+// quickAcks is how many data segments of a new connection are acknowledged at
+// once, unless data goes the other way.
+const quickAcks = 8
+
+// window is the right edge that may be advertised: what the receive buffer has
+// room for. It never moves back (RFC 9293 section 3.8.6), and not by small steps
+// (RFC 1122 section 4.2.3.3).
+func (c *Conn) window() uint32 {
+	edge := c.rcvNxt
+	if c.rq.n < c.rcvGrant {
+		edge += c.rcvGrant - c.rq.n
+	}
+	limit := uint32(65535) << c.rcvScale
+	if edge-c.rcvNxt > limit {
+		edge = c.rcvNxt + limit
+	}
+	if !after(edge, c.rcvAdv) || edge-c.rcvAdv < min(c.rcvGrant/2, uint32(c.rcvMSS)) {
+		return c.rcvAdv
+	}
+	return edge
+}
+
+// consumed is called when received bytes were taken. It measures how fast they are,
+// and owes the peer a window update if a good part opened again.
+func (c *Conn) consumed() {
+	if c.state.over() {
+		return
+	}
+	c.tuneGrant()
+	if edge := c.window(); edge-c.rcvAdv >= min(c.rcvGrant/2, 2*uint32(c.rcvMSS)) && edge != c.rcvAdv && c.flags&flagRecvFin == 0 {
+		c.flags |= flagAckLater
+		if c.rcvAdv-c.rcvNxt < c.rcvGrant/2 {
+			c.flags |= flagAckNow
+		}
+		c.pend()
+	}
+}
+
+// tuneGrant doubles the receive buffer when the application took more than half of it
+// in one round trip: then the buffer, and not the path or the application, is what
+// bounds the rate.
+func (c *Conn) tuneGrant() {
+	e := c.e
+	rtt := c.rcvRTT
+	if rtt == 0 {
+		rtt = max(c.srtt, 1000)
+	}
+	taken := c.rcvNxt - c.rq.n
+	if e.now-c.drsAt < int64(rtt)*1000 {
+		return
+	}
+	if c.drsAt != 0 && taken-c.drsSeq > c.rcvGrant/2 {
+		c.growGrant()
+	}
+	c.drsAt, c.drsSeq = e.now, taken
+}
+
+// sampleReceiver estimates the round trip from an echoed timestamp, as a receiver
+// has few acknowledgements to time. The smallest of late counts.
+func (c *Conn) sampleReceiver(s *Segment) {
+	if c.flags&flagTS == 0 || !s.HasTS || s.TSEcr == 0 {
+		return
+	}
+	ms := c.timestamp() - s.TSEcr
+	if ms > 60000 {
+		return
+	}
+	rtt := max(ms*1000, 1000)
+	if c.rcvRTT == 0 || rtt < c.rcvRTT {
+		c.rcvRTT = rtt
+	} else {
+		c.rcvRTT += (rtt - c.rcvRTT) / 8
+	}
+}

@@ -1,0 +1,115 @@
+package tcp
+
+import "time"
+
+// timeWait is what is left of a connection for two maximum segment lifetimes (RFC
+// 9293 section 3.6.1): its name, and what is needed to answer for it. It has the
+// connection's place in the flow table. As all wait equally long, the list of
+// them is in the order of their ends.
+type timeWait struct {
+	tuple          Tuple
+	hash           uint32
+	rcvNxt, sndNxt uint32
+	tsRecent       uint32
+	tsOffset       uint32
+	hasTS          bool
+	next, prev     uint32
+	ends           int64
+}
+
+// enterTimeWait replaces the connection by its remains.
+func (c *Conn) enterTimeWait() {
+	e := c.e
+	if e.waits.live >= e.cfg.MaxTimeWait {
+		e.dropWait(e.waitHead)
+	}
+	ref := e.waits.get()
+	w := e.waits.at(ref)
+	*w = timeWait{tuple: c.tuple, hash: c.hash, rcvNxt: c.rcvNxt, sndNxt: c.sndNxt,
+		tsRecent: c.tsRecent, tsOffset: c.tsOffset, hasTS: c.flags&flagTS != 0}
+	e.queueWait(ref)
+	e.flows.replace(c.hash, c.id, ref|waitRef)
+	c.flags &^= flagInTable
+	// The FIN is acknowledged by the entry, which outlives the connection.
+	e.sendWaitAck(w, e.millis())
+	c.finish(StateTimeWait)
+}
+
+func (e *Engine) queueWait(ref uint32) {
+	w := e.waits.at(ref)
+	w.ends = e.now + int64(e.cfg.TimeWait)
+	w.next, w.prev = 0, e.waitTail
+	if e.waitTail != 0 {
+		e.waits.at(e.waitTail).next = ref
+	} else {
+		e.waitHead = ref
+	}
+	e.waitTail = ref
+}
+
+func (e *Engine) unqueueWait(ref uint32) {
+	w := e.waits.at(ref)
+	if w.prev != 0 {
+		e.waits.at(w.prev).next = w.next
+	} else {
+		e.waitHead = w.next
+	}
+	if w.next != 0 {
+		e.waits.at(w.next).prev = w.prev
+	} else {
+		e.waitTail = w.prev
+	}
+}
+
+func (e *Engine) dropWait(ref uint32) {
+	e.unqueueWait(ref)
+	e.flows.remove(e.waits.at(ref).hash, ref|waitRef)
+	e.waits.put(ref)
+}
+
+func (e *Engine) expireWaits() {
+	for e.waitHead != 0 && e.waits.at(e.waitHead).ends <= e.now {
+		e.dropWait(e.waitHead)
+	}
+}
+
+// timeWaitInput answers a segment for a connection in TIME-WAIT. It returns true
+// if the segment is a SYN that may open a new connection with the same name: the
+// entry is then gone.
+func (e *Engine) timeWaitInput(ref uint32, s *Segment) bool {
+	w := e.waits.at(ref)
+	if s.Flags&FlagRST != 0 {
+		return false // RFC 1337 section 3: a RST does not end TIME-WAIT early
+	}
+	if s.Flags&(FlagSYN|FlagACK) == FlagSYN {
+		// RFC 6191 section 2: a later timestamp tells a new connection from an old
+		// duplicate, and without timestamps a sequence number not yet used does (RFC
+		// 9293 section 3.6.1).
+		fresh := after(s.Seq, w.rcvNxt)
+		if w.hasTS && s.HasTS && s.TSVal != w.tsRecent {
+			fresh = after(s.TSVal, w.tsRecent)
+		}
+		if fresh {
+			e.dropWait(ref)
+			return true
+		}
+	} else if s.Flags&FlagACK == 0 {
+		return false
+	}
+	if s.Flags&FlagFIN != 0 && s.Seq+s.length() == w.rcvNxt {
+		// RFC 9293 section 3.10.7.4: the FIN again; the wait starts over.
+		e.unqueueWait(ref)
+		e.queueWait(ref)
+	} else if s.length() == 0 && s.Seq == w.rcvNxt {
+		return false // a pure ACK asks for nothing
+	}
+	e.sendWaitAck(w, e.millis())
+	return false
+}
+
+// reusable reports whether a connection of our own may take the place of one in
+// TIME-WAIT: with timestamps, which tell the two apart, a second after its end (RFC
+// 6191 section 3, the rule that other stacks keep for outgoing connections).
+func (w *timeWait) reusable(e *Engine) bool {
+	return w.hasTS && e.now-(w.ends-int64(e.cfg.TimeWait)) > int64(time.Second)
+}
