@@ -28,27 +28,41 @@ type hop struct {
 // comes in. So a neighbour in use is probed as RFC 4861 has it, at most hopLife
 // late, and one that changed its MAC address is found at once.
 //
-// It is a direct-mapped table: two destinations that collide are both looked up
-// again and again, which is slower and nothing else. The transmitter's mutex
-// guards it.
+// It is a table of small sets: a destination more than a set holds has another
+// looked up again, which is slower and nothing else. The transmitter's mutex guards
+// it.
 type hopCache struct {
 	seed maphash.Seed
 	gen  uint32
-	hops [hopCacheSize]hop
+	sets [hopSets][hopWays]hop
 }
 
 const (
-	hopCacheSize = 1024
-	hopLife      = int64(1e9)
+	hopSets = 1024
+	hopWays = 4
+	hopLife = int64(1e9)
 	// maxUnresolved is how many datagrams netstack gets to keep for a neighbour it
 	// looks for: as many as it would not drop again. Each costs it memory until the
 	// search has ended, those that it drops as well.
 	maxUnresolved = 256
 )
 
+// slot returns the place of dst: where it is, or else where it may go, which is
+// in place of what expires first.
 func (c *hopCache) slot(dst netip.Addr) *hop {
 	b := dst.As16()
-	return &c.hops[maphash.Bytes(c.seed, b[:])%hopCacheSize]
+	set := &c.sets[maphash.Bytes(c.seed, b[:])%hopSets]
+	oldest := &set[0]
+	for i := range set {
+		h := &set[i]
+		if h.dst == dst {
+			return h
+		}
+		if h.expires < oldest.expires {
+			oldest = h
+		}
+	}
+	return oldest
 }
 
 // get returns the hop of dst, or nil when it is to be looked up.
