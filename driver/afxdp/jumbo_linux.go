@@ -104,10 +104,10 @@ type gathering struct {
 	n    int    // bytes so far
 }
 
-// gather takes in one descriptor of a packet of several, and reports whether it
-// was the last of one that is whole, which is then f. The caller has checked d,
-// and releases its chunk.
-func (q *queue) gather(d unix.XDPDesc, f *driver.Frame) (whole bool) {
+// gather takes in one descriptor, which the caller has checked, of a packet of
+// several, and its chunk with it. If that was the last of a packet that is whole,
+// it is lent as fs[0].
+func (q *queue) gather(d unix.XDPDesc, fs []driver.Frame) (n int) {
 	g := &q.gathering
 	if !g.open {
 		*g = gathering{open: true}
@@ -126,15 +126,17 @@ func (q *queue) gather(d unix.XDPDesc, f *driver.Frame) (whole bool) {
 			q.spoil()
 		}
 	}
+	q.release(uint32(d.Addr / uint64(q.frameSize)))
 	if d.Options&unix.XDP_PKT_CONTD != 0 {
-		return false
+		return 0
 	}
 	g.open = false
 	if g.lost {
-		return false
+		return 0
 	}
-	*f = q.jumbo.frame(q.sock.umem, g.k, g.n)
-	return true
+	fs[0] = q.jumbo.frame(q.sock.umem, g.k, g.n)
+	q.stats.RxBytes += uint64(g.n)
+	return 1
 }
 
 // takeToGather takes a frame for the packet, of those that were sent if need be.

@@ -125,12 +125,9 @@ func (q *queue) reap() {
 	for ; c.cons != c.prod; c.cons++ {
 		addr := c.entries[c.cons&c.mask]
 		i := addr / uint64(q.frameSize)
-		if i >= uint64(len(q.state)) {
+		if i >= uint64(len(q.state)) || q.state[i] != sending {
 			q.jumbo.sent(addr)
-			continue
-		}
-		if q.state[i] != sending {
-			continue // not a frame the kernel could have: leave it be
+			continue // or not a frame the kernel could have: leave it be
 		}
 		q.release(uint32(i))
 	}
@@ -170,12 +167,7 @@ func (q *queue) Receive(fs []driver.Frame) (int, error) {
 			continue
 		}
 		if d.Options&unix.XDP_PKT_CONTD != 0 || q.gathering.open {
-			whole := q.gather(d, &fs[n])
-			q.release(uint32(i))
-			if whole {
-				q.stats.RxBytes += uint64(len(fs[n].Data))
-				n++
-			}
+			n += q.gather(d, fs[n:])
 			continue
 		}
 		q.state[i] = lent
