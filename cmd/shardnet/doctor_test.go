@@ -50,11 +50,16 @@ func TestDoctor(t *testing.T) {
 	found = findings(1, "-i", "lo")
 	want(found, "fail", "lo is not Ethernet")
 
-	if err := vs.SetMTU(9000); err != nil {
+	if err := vs.SetMTU(12000); err != nil {
 		t.Fatal(err)
 	}
 	found = findings(1, "-i", "vs")
-	want(found, "fail", "9000 does not fit")
+	want(found, "fail", "12000 does not fit")
+	if err := vs.SetMTU(9000); err != nil {
+		t.Fatal(err)
+	}
+	found = findings(0, "-i", "vs")
+	want(found, "warn", "9000 takes Linux 6.6")
 	if err := vs.SetMTU(1500); err != nil {
 		t.Fatal(err)
 	}

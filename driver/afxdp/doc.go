@@ -30,5 +30,21 @@
 // holds its pages while the socket is open, and it lives as long as anybody holds
 // a frame of it. So a frame kept after Close is stale, never a fault.
 //
+// # Jumbo frames
+//
+// A descriptor is about one chunk of UMEM, a page at most, of which the kernel
+// keeps 256 bytes free. Where the MTU needs more (above 3822) the socket asks for
+// packets in several descriptors (XDP_USE_SG, XDP_PKT_CONTD; Linux 6.6) and the
+// queue's frames are of two kinds:
+//
+//	a chunk            is received into, and lent as it is if a packet is in one
+//	a run of chunks    is what Alloc lends; a packet that came in several chunks
+//	                   is copied together into one
+//
+// A run is one piece of UMEM, so it is sent from where it is, without a copy,
+// with a descriptor a chunk: all of them or, when the ring is too full, none.
+// Packets up to 3840 bytes are never copied. At smaller MTUs there are no runs,
+// and nothing of the kernel is asked for that older ones have not.
+//
 // The package does not look into frames, and knows no protocol above Ethernet.
 package afxdp

@@ -13,10 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxMTU is the largest MTU whose frames fit into a page: it also holds the
+// pageMTU is the largest MTU whose frames fit into a page: it also holds the
 // kernel's headroom (XDP_PACKET_HEADROOM), the Ethernet header and a VLAN tag. A
-// NIC's driver may allow less with an XDP program.
-const maxMTU = 4096 - 256 - 14 - 4
+// NIC's driver may allow less with an XDP program. maxMTU is the afxdp driver's,
+// of frames in three pages.
+const (
+	pageMTU = 4096 - 256 - 14 - 4
+	maxMTU  = 3*(4096-256) - 14 - 4
+)
 
 // attachModes names IFLA_XDP_ATTACHED of linux/if_link.h.
 var attachModes = map[uint32]string{1: "native", 2: "generic", 3: "offloaded", 4: "several modes"}
@@ -89,8 +93,12 @@ func active(at *netlink.LinkAttrs, kind string, could int) int {
 }
 
 func mtu(at *netlink.LinkAttrs) Finding {
-	if at.MTU > maxMTU {
+	switch {
+	case at.MTU > maxMTU:
 		return Finding{Fail, "MTU", fmt.Sprintf("%d does not fit into an XDP frame", at.MTU), fmt.Sprintf("ip link set %s mtu %d", at.Name, maxMTU)}
+	case at.MTU > pageMTU:
+		return Finding{Warn, "MTU", fmt.Sprintf("%d takes Linux 6.6, XDP multi-buffer in the NIC's driver, and --driver afxdp", at.MTU),
+			fmt.Sprintf("ip link set %s mtu %d, if serving fails for it", at.Name, pageMTU)}
 	}
 	return Finding{Level: OK, Subject: "MTU", Text: fmt.Sprint(at.MTU)}
 }
