@@ -1,6 +1,9 @@
 package bench
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"time"
+)
 
 // A server is a process of its own, told what to do by lines on its standard
 // input and answering each with a line of JSON on its standard output. The first
@@ -22,11 +25,12 @@ type ready struct {
 }
 
 // stats are a server's own counters since it was started. For a server that is
-// somebody else's program they are zero.
+// somebody else's program all but the first are zero.
 type stats struct {
-	Mallocs uint64 `json:"mallocs"` // objects allocated on the heap
-	GCs     uint64 `json:"gcs"`     // garbage collections ended
-	Heap    uint64 `json:"heap"`    // bytes of objects, dead ones not yet swept among them
+	CPU     time.Duration `json:"cpu"`     // time that the process has had, a peer's too
+	Mallocs uint64        `json:"mallocs"` // objects allocated on the heap
+	GCs     uint64        `json:"gcs"`     // garbage collections ended
+	Heap    uint64        `json:"heap"`    // bytes of objects, dead ones not yet swept among them
 	// Counters are those of our stack, of all shards, and of the app.
 	Counters map[string]uint64 `json:"counters,omitempty"`
 	Err      string            `json:"err,omitempty"` // what went wrong, if not empty

@@ -130,15 +130,20 @@ func (b *bench) ask(ctx context.Context, w *workload, kind string, srv server, t
 	}
 	run := newRun(w, results)
 	watch.fill(run, results[0].Connected)
+	b.judge(w, kind, results)
+	if run.Rate == 0 {
+		return nil, fmt.Errorf("no right answer: %d wrong, %d lost, %d failed%s", run.Wrong, run.Lost, run.Failed, firstWrong(results))
+	}
+	return run, nil
+}
+
+// judge remembers the first wrong answer.
+func (b *bench) judge(w *workload, kind string, results []*rawload.Result) {
 	for _, r := range results {
 		if r.Wrong > 0 && b.wrong == nil {
 			b.wrong = fmt.Errorf("%w: %s on %s: %s", ErrWrong, w.id(), kind, r.FirstWrong)
 		}
 	}
-	if run.Rate == 0 {
-		return nil, fmt.Errorf("no right answer: %d wrong, %d lost, %d failed%s", run.Wrong, run.Lost, run.Failed, firstWrong(results))
-	}
-	return run, nil
 }
 
 func firstWrong(results []*rawload.Result) string {

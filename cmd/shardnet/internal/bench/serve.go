@@ -169,7 +169,8 @@ func control(ctx context.Context, srv *running, in io.Reader, out io.Writer) (er
 				return nil
 			}
 			word, rest, _ := strings.Cut(what, " ")
-			s := stats{}
+			var s stats
+			var err error
 			switch word {
 			case tellStats:
 			case tellSettle:
@@ -203,6 +204,10 @@ func (s *stats) read(srv *running) {
 		{Name: "/gc/heap/tiny/allocs:objects"},
 		{Name: "/gc/cycles/total:gc-cycles"},
 		{Name: "/memory/classes/heap/objects:bytes"},
+	}
+	var err error
+	if s.CPU, err = processCPU(srv.pid); err != nil && s.Err == "" {
+		s.Err = err.Error()
 	}
 	if srv.pid == os.Getpid() {
 		metrics.Read(samples)

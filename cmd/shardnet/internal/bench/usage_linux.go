@@ -43,28 +43,35 @@ func coreBusy(cpu int) (time.Duration, error) {
 	return 0, fmt.Errorf("read /proc/stat: no line for CPU %d", cpu)
 }
 
-// processCPU is the CPU time that a process's threads have had, of those that
-// live: to the nanosecond, where /proc/PID/stat counts ticks.
+// processCPU is the CPU time that a process has had: this one's to the
+// microsecond, another's in ticks.
 func processCPU(pid int) (time.Duration, error) {
-	dir := fmt.Sprintf("/proc/%d/task", pid)
-	tasks, err := os.ReadDir(dir)
+	if pid == os.Getpid() {
+		var u unix.Rusage
+		if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+			return 0, fmt.Errorf("read resource usage: %w", err)
+		}
+		return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
+	}
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0, err
 	}
-	var sum time.Duration
-	for _, t := range tasks {
-		b, err := os.ReadFile(dir + "/" + t.Name() + "/schedstat")
-		if err != nil {
-			continue // it ended meanwhile
-		}
-		ns, _, _ := bytes.Cut(b, []byte(" "))
-		n, err := strconv.ParseInt(string(ns), 10, 64)
-		if err != nil {
-			return 0, fmt.Errorf("read schedstat of process %d: %w", pid, err)
-		}
-		sum += time.Duration(n)
+	// proc(5): the second field, in brackets, may have spaces; utime and stime are
+	// fields 14 and 15.
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	if len(f) < 13 {
+		return 0, fmt.Errorf("read stat of process %d: %q", pid, b)
 	}
-	return sum, nil
+	user, err := strconv.ParseUint(f[11], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read stat of process %d: %w", pid, err)
+	}
+	system, err := strconv.ParseUint(f[12], 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("read stat of process %d: %w", pid, err)
+	}
+	return time.Duration(user+system) * tick, nil
 }
 
 // residentBytes is the memory a process has in RAM.

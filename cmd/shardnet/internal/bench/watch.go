@@ -11,12 +11,11 @@ import (
 
 // sample is what a server and its core have used up to a moment.
 type sample struct {
-	at      time.Time
-	stats   stats
-	core    time.Duration // busy time of the server's core
-	process time.Duration // CPU time of its process
-	rss     uint64        // bytes of the process in RAM
-	kernel  uint64        // bytes of the kernel's objects
+	at     time.Time
+	stats  stats
+	core   time.Duration // busy time of the server's core
+	rss    uint64        // bytes of the process in RAM
+	kernel uint64        // bytes of the kernel's objects
 }
 
 // watch takes samples of a server under load: at the beginning and the end of the
@@ -109,14 +108,13 @@ func (w *watch) take(ask func() (stats, error)) sample {
 }
 
 func (b *bench) sample(srv server, ask func() (stats, error)) (s sample, err error) {
-	var errs [5]error
+	var errs [4]error
 	s.stats, errs[0] = ask()
 	if !b.place.inProcess() { // else they would be the generator's, too
 		pid := srv.describe().PID
 		s.core, errs[1] = coreBusy(b.cfg.ServerCPU)
-		s.process, errs[2] = processCPU(pid)
-		s.rss, errs[3] = residentBytes(pid)
-		s.kernel, errs[4] = kernelBytes()
+		s.rss, errs[2] = residentBytes(pid)
+		s.kernel, errs[3] = kernelBytes()
 	}
 	s.at = time.Now()
 	return s, errors.Join(errs[:]...)
@@ -130,7 +128,10 @@ func (w *watch) fill(run *report.Run, connected int) {
 	first, last := w.first, w.last
 	seconds := last.at.Sub(first.at).Seconds()
 	run.Extra["core_busy_percent"] = 100 * (last.core - first.core).Seconds() / seconds
-	percent := 100 * (last.process - first.process).Seconds() / seconds
+	if w.b.place.inProcess() {
+		first.stats.CPU, last.stats.CPU = 0, 0 // the generator's, too
+	}
+	percent := 100 * (last.stats.CPU - first.stats.CPU).Seconds() / seconds
 	run.Extra["process_percent"] = percent
 	run.GCs = float64(last.stats.GCs - first.stats.GCs)
 	if w.idle {
@@ -140,7 +141,7 @@ func (w *watch) fill(run *report.Run, connected int) {
 	}
 	per := func(used float64) float64 { return used / (run.Rate * seconds) }
 	run.ServerCPU = per(float64(last.core - first.core))
-	run.ProcessCPU = per(float64(last.process - first.process))
+	run.ProcessCPU = per(float64(last.stats.CPU - first.stats.CPU))
 	run.AllocsUnknown = last.stats.Mallocs == 0
 	run.Allocs = per(float64(last.stats.Mallocs - first.stats.Mallocs))
 	for k, v := range last.stats.Counters {
