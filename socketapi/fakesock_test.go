@@ -94,6 +94,7 @@ func (l *fakeListener) close() {
 	l.closed = true
 	l.sh.tcp = slices.DeleteFunc(l.sh.tcp, func(o *fakeListener) bool { return o == l })
 	for _, f := range l.queue {
+		delete(l.sh.host.flows, f)
 		f.peer.reset = syscall.ECONNRESET
 		f.peer.readable()
 	}
