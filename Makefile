@@ -1,7 +1,8 @@
 # make demo    serve real clients and print what came of it
 # make test    all tests; as root with nothing skipped
+# make bench   measure beside the kernel and others, 10 minutes; as root
 #
-# Both do their own set-up on a Debian machine with Go. Without root they do
+# They do their own set-up on a Debian machine with Go. Without root they do
 # without what needs root, and say what that was.
 
 export GOFLAGS := $(GOFLAGS) -buildvcs=false
@@ -12,7 +13,9 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 TESTFLAGS ?= -p 1 -count=1 -timeout 10m
 FUZZTIME  ?= 30s
 
-.PHONY: demo test build generate lint fuzz
+BENCHFLAGS ?= --duration 1s
+
+.PHONY: demo test bench build generate lint fuzz
 
 demo: build
 	./bin/shardnet demo
@@ -21,6 +24,12 @@ test:
 	sh test/setup.sh test
 	go build ./...
 	go run ./test/gotest $(TESTFLAGS) ./...
+
+# Nothing else should run on the machine meanwhile. The report is bin/bench.html;
+# the tables of BENCHMARKS.md are made from the same figures.
+bench: build
+	sh test/setup.sh test
+	./bin/shardnet bench $(BENCHFLAGS) --json bin/bench.json --html bin/bench.html --markdown BENCHMARKS.md
 
 build:
 	go build -o bin/shardnet ./cmd/shardnet

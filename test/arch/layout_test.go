@@ -14,7 +14,7 @@ import (
 // values say whether it must be there.
 var topLevel = map[string]bool{
 	"driver": true, "stack": true, "socketapi": true, "apps": true, "cmd": true, "test": true,
-	"go.mod": true, "go.sum": true, "Makefile": true, "README.md": true, "ARCHITECTURE.md": true, "LICENSE": true,
+	"go.mod": true, "go.sum": true, "Makefile": true, "README.md": true, "ARCHITECTURE.md": true, "BENCHMARKS.md": true, "LICENSE": true,
 }
 
 // TestTopLevel keeps the top of the repository to what its reader expects.

@@ -97,7 +97,7 @@ func Run(ctx context.Context, cfg *Config) (*report.Report, error) {
 	if cerr := b.closePlace(); err == nil && cerr != nil {
 		err = fmt.Errorf("clean up: %w", cerr)
 	}
-	b.report.Notes = b.notes()
+	b.report.Notes = append(b.notes(), b.disturbed()...)
 	if len(b.report.Cells) == 0 && err != nil {
 		return nil, err
 	}
@@ -158,6 +158,32 @@ func (b *bench) notes() []string {
 		notes = append(notes, fmt.Sprintf("%s (%s)", why, strings.Join(b.left[why], "; ")))
 	}
 	return notes
+}
+
+// disturbance is the part of the server's core, in percent, that others may have
+// without a note.
+const disturbance = 5
+
+// disturbed says whether others used the server's core. On ours, all the work there
+// is the process's own.
+func (b *bench) disturbed() []string {
+	runs, disturbed := 0, 0
+	for _, c := range b.report.Cells {
+		for _, r := range c.Runs {
+			if !ours(c.Server) || r.Extra[extraCoreBusy] == 0 {
+				continue
+			}
+			runs++
+			if r.Extra[extraCoreBusy]+r.Extra[extraCoreSteal]-r.Extra[extraProcess] > disturbance {
+				disturbed++
+			}
+		}
+	}
+	if disturbed == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("in %d of %d runs of our servers, others had more than %d %% of the server's core: "+
+		"the figures are lower, and spread wider, than on a quiet machine", disturbed, runs, disturbance)}
 }
 
 func (b *bench) logf(format string, args ...any) {

@@ -17,7 +17,7 @@ var errLinux = errors.New("AF_XDP is Linux's: use shardnet bench --mem")
 func newLab(*Config, int) (place, error)                         { return nil, errLinux }
 func openInterface(*ServerConfig) (driver.Device, error)         { return nil, errLinux }
 func startPeer(context.Context, *ServerConfig) (*running, error) { return nil, errLinux }
-func coreBusy(int) (time.Duration, error)                        { return 0, errLinux }
+func coreUse(int) (coreTime, error)                              { return coreTime{}, errLinux }
 func processCPU(int) (time.Duration, error)                      { return 0, errLinux }
 func residentBytes(int) (uint64, error)                          { return 0, errLinux }
 func kernelBytes() (uint64, error)                               { return 0, errLinux }

@@ -16,31 +16,31 @@ import (
 // interface to user space whatever the kernel's own is.
 const tick = time.Second / 100
 
-// coreBusy is the time for which a CPU has done anything since boot: all but idle,
-// waiting for I/O, and time stolen by the hypervisor. It counts in ticks.
-func coreBusy(cpu int) (time.Duration, error) {
+// coreUse is what became of a CPU's time: busy is all but idle, waiting for I/O,
+// and stolen. It counts in ticks.
+func coreUse(cpu int) (t coreTime, err error) {
 	b, err := os.ReadFile("/proc/stat")
 	if err != nil {
-		return 0, err
+		return t, err
 	}
 	name := fmt.Sprintf("cpu%d", cpu)
 	for l := range strings.Lines(string(b)) {
 		f := strings.Fields(l)
-		if len(f) < 8 || f[0] != name {
+		if len(f) < 9 || f[0] != name {
 			continue
 		}
-		// proc(5): user nice system idle iowait irq softirq
-		var busy time.Duration
-		for _, i := range []int{1, 2, 3, 6, 7} {
+		// proc(5): user nice system idle iowait irq softirq steal
+		var ticks [9]time.Duration
+		for i := 1; i < len(ticks); i++ {
 			n, err := strconv.ParseUint(f[i], 10, 64)
 			if err != nil {
-				return 0, fmt.Errorf("read /proc/stat: %w", err)
+				return t, fmt.Errorf("read /proc/stat: %w", err)
 			}
-			busy += time.Duration(n) * tick
+			ticks[i] = time.Duration(n) * tick
 		}
-		return busy, nil
+		return coreTime{busy: ticks[1] + ticks[2] + ticks[3] + ticks[6] + ticks[7], stolen: ticks[8]}, nil
 	}
-	return 0, fmt.Errorf("read /proc/stat: no line for CPU %d", cpu)
+	return t, fmt.Errorf("read /proc/stat: no line for CPU %d", cpu)
 }
 
 // processCPU is the CPU time that a process has had: this one's to the

@@ -24,7 +24,7 @@ func TestUsage(t *testing.T) {
 	}
 	cpu := cpus[0]
 	const burn = 100 * time.Millisecond
-	core, err := coreBusy(cpu)
+	core, err := coreUse(cpu)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,12 +50,12 @@ func TestUsage(t *testing.T) {
 	if sum, err := processCPU(os.Getppid()); err != nil || sum < 0 {
 		t.Errorf("parent used %v: %v", sum, err)
 	}
-	after, err := coreBusy(cpu)
+	after, err := coreUse(cpu)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if after -= core; after < burn/4 {
-		t.Errorf("CPU %d was busy for %v", cpu, after)
+	if used := after.busy - core.busy; used < burn/4 {
+		t.Errorf("CPU %d was busy for %v", cpu, used)
 	}
 	if rss, err := residentBytes(os.Getpid()); err != nil || rss < 1<<20 {
 		t.Errorf("resident %d bytes: %v", rss, err)
@@ -63,7 +63,7 @@ func TestUsage(t *testing.T) {
 	if slab, err := kernelBytes(); err != nil || slab < 1<<20 {
 		t.Errorf("kernel's objects: %d bytes: %v", slab, err)
 	}
-	if _, err := coreBusy(1 << 20); err == nil {
+	if _, err := coreUse(1 << 20); err == nil {
 		t.Error("a CPU that is not there is busy")
 	}
 }

@@ -13,9 +13,22 @@ import (
 type sample struct {
 	at     time.Time
 	stats  stats
-	core   time.Duration // busy time of the server's core
-	rss    uint64        // bytes of the process in RAM
-	kernel uint64        // bytes of the kernel's objects
+	core   coreTime // of the server's core
+	rss    uint64   // bytes of the process in RAM
+	kernel uint64   // bytes of the kernel's objects
+}
+
+// Keys of a run's Extra, in percent of the time.
+const (
+	extraCoreBusy  = "core-busy-percent"  // the server's core, whoever used it
+	extraCoreSteal = "core-steal-percent" // of it, what the hypervisor took
+	extraProcess   = "process-percent"    // the server's process
+)
+
+// coreTime is what became of a core's time since boot.
+type coreTime struct {
+	busy   time.Duration // anything was done
+	stolen time.Duration // the hypervisor gave it to others
 }
 
 // watch takes samples of a server under load: at the beginning and the end of the
@@ -112,7 +125,7 @@ func (b *bench) sample(srv server, ask func() (stats, error)) (s sample, err err
 	s.stats, errs[0] = ask()
 	if !b.place.inProcess() { // else they would be the generator's, too
 		pid := srv.describe().PID
-		s.core, errs[1] = coreBusy(b.cfg.ServerCPU)
+		s.core, errs[1] = coreUse(b.cfg.ServerCPU)
 		s.rss, errs[2] = residentBytes(pid)
 		s.kernel, errs[3] = kernelBytes()
 	}
@@ -127,12 +140,13 @@ func (w *watch) fill(run *report.Run, connected int) {
 	}
 	first, last := w.first, w.last
 	seconds := last.at.Sub(first.at).Seconds()
-	run.Extra["core_busy_percent"] = 100 * (last.core - first.core).Seconds() / seconds
+	run.Extra[extraCoreBusy] = 100 * (last.core.busy - first.core.busy).Seconds() / seconds
+	run.Extra[extraCoreSteal] = 100 * (last.core.stolen - first.core.stolen).Seconds() / seconds
 	if w.b.place.inProcess() {
 		first.stats.CPU, last.stats.CPU = 0, 0 // the generator's, too
 	}
 	percent := 100 * (last.stats.CPU - first.stats.CPU).Seconds() / seconds
-	run.Extra["process_percent"] = percent
+	run.Extra[extraProcess] = percent
 	run.GCs = float64(last.stats.GCs - first.stats.GCs)
 	if w.idle {
 		run.Extra[report.ExtraCPUPercent] = percent
@@ -140,7 +154,7 @@ func (w *watch) fill(run *report.Run, connected int) {
 		return
 	}
 	per := func(used float64) float64 { return used / (run.Rate * seconds) }
-	run.ServerCPU = per(float64(last.core - first.core))
+	run.ServerCPU = per(float64(last.core.busy - first.core.busy))
 	run.ProcessCPU = per(float64(last.stats.CPU - first.stats.CPU))
 	run.AllocsUnknown = last.stats.Mallocs == 0
 	run.Allocs = per(float64(last.stats.Mallocs - first.stats.Mallocs))
