@@ -32,6 +32,43 @@
 // When the stack closes, or fails, every call returns an error that is
 // net.ErrClosed.
 //
+// # Event handlers
+//
+// A server that needs no goroutine for a connection gives a [Handler] to [Handle],
+// or a [PacketHandler] to [HandlePacket]: callbacks that run on the shard's own
+// goroutine, its loop. It costs no switch between goroutines, and no memory but 80
+// bytes beside the stack's for an idle connection.
+//
+//	type echo struct{ socketapi.NopHandler }
+//
+//	func (echo) OnData(c *socketapi.EventConn, data []byte) int {
+//		n, _ := c.Write(data)
+//		return n
+//	}
+//	...
+//	srv, err := socketapi.Handle(st, "tcp", ":7", echo{})
+//
+// The rules:
+//
+//   - A callback must not block, as nothing else of its shard runs meanwhile: the
+//     stack counts and logs those that keep it too long. What blocks or takes long
+//     is for [EventConn.Go].
+//   - Callbacks of one shard never overlap or nest; those of different shards run at
+//     once. Nothing of a connection may be touched from elsewhere, but by
+//     [EventConn.Post].
+//   - What OnData does not consume is kept and comes again with more. What Write
+//     does not take is the caller's to keep until OnWritable; until then nothing is
+//     read, and the peer's window closes.
+//   - What callbacks write leaves when they have returned, together.
+//   - The peer's FIN ends a connection in order: when all it sent was offered,
+//     everything written is sent, and Go's work is back.
+//   - OnClose comes once for each OnOpen, whatever ends the connection. When the
+//     stack closes or fails, it comes on the loop, at the latest as the loop's last
+//     act; what was not yet taken by the stack is lost then.
+//
+// A connection reads at most 64 KiB, or 16 times, in one turn of the loop, and lets
+// others have theirs. In the steady state neither callbacks nor requests allocate.
+//
 // # How it waits
 //
 // The package stands on the small contract in package stack (stack.Listener,

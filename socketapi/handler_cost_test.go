@@ -2,14 +2,14 @@ package socketapi
 
 import (
 	"io"
+	"reflect"
 	"testing"
 	"time"
-	"unsafe"
 )
 
 // TestEventConnSize keeps the documented size: the allocator's class for it.
 func TestEventConnSize(t *testing.T) {
-	if n := unsafe.Sizeof(EventConn{}); n > 80 {
+	if n := reflect.TypeFor[EventConn]().Size(); n > 80 {
 		t.Errorf("an EventConn takes %d bytes, documented are 80", n)
 	}
 }

@@ -11,7 +11,8 @@ import (
 	"shardnet/stack"
 )
 
-// ListenConfig says how to listen. The zero value is right for most.
+// ListenConfig says how to listen, for sockets and for event handlers. The zero
+// value is right for most.
 type ListenConfig struct {
 	// ReusePort lets several groups listen on the same address and port, when
 	// all of them ask for it. Connections are spread among them.

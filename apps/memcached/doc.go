@@ -19,6 +19,15 @@
 //	...
 //	err = srv.Shutdown(ctx)
 //
+// On shardnet's event API it needs no goroutine, and neither buffers nor a Session
+// for a connection that is idle:
+//
+//	es, err := socketapi.Handle(st, "tcp", ":11211", srv.Handler())
+//	if err != nil {
+//		return err
+//	}
+//	defer es.Close()
+//
 // # Parts
 //
 // A [Store] holds the items. It is cut into shards by a hash of the key; a shard
@@ -35,7 +44,7 @@
 // goroutine with a blocking connection and an event loop that has bytes for the
 // time of a call.
 //
-// A [Server] is the goroutines: one for each connection. It reads what there
+// A [Server] is the goroutines, one for each connection, or the callbacks. It reads what there
 // is, has the session answer all of it, and sends the replies in one write.
 //
 // # Compatibility

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"net/http"
 	"net/netip"
 	"os"
@@ -38,24 +39,46 @@ func serveHTTP(handler http.Handler) error {
 	// README ends
 }
 
-// TestREADME keeps the README's example the one that compiles here.
+// The README's second example, between the two marks.
+
+// README events begins
+
+type shout struct{ socketapi.NopHandler }
+
+func (shout) OnData(c *socketapi.EventConn, data []byte) (consumed int) {
+	lines := bytes.LastIndexByte(data, '\n') + 1 // whole ones; the rest comes again, with more
+	n, _ := c.Write(bytes.ToUpper(data[:lines]))
+	return n // fewer if the peer reads too slowly: what is left comes again when it did
+}
+
+// README events ends
+
+// TestREADME keeps the README's examples those that compile here.
 func TestREADME(t *testing.T) {
 	_ = serveHTTP
+	_ = shout{}
 	src, err := os.ReadFile("readme_test.go")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, code, _ := strings.Cut(string(src), "\t// README begins\n")
-	code, _, _ = strings.Cut(code, "\t// README ends\n")
-	var want strings.Builder
-	for line := range strings.Lines(code) {
-		want.WriteString(strings.TrimPrefix(line, "\t"))
+	var examples []string
+	for _, mark := range []string{"\t// README", "// README events"} {
+		_, code, _ := strings.Cut(string(src), "\n"+mark+" begins\n")
+		code, _, _ = strings.Cut(code, mark+" ends\n")
+		var example strings.Builder
+		indent := mark[:strings.Index(mark, "/")]
+		for line := range strings.Lines(strings.Trim(code, "\n")) {
+			example.WriteString(strings.TrimPrefix(line, indent))
+		}
+		examples = append(examples, example.String())
 	}
 	readme, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(string(readme), "```go\n"+want.String()+"```\n") {
-		t.Errorf("the README's example is not:\n%s", want.String())
+	for _, example := range examples {
+		if len(example) < 100 || !strings.Contains(string(readme), "```go\n"+example+"\n```\n") {
+			t.Errorf("the README's example is not:\n%s", example)
+		}
 	}
 }
