@@ -101,8 +101,7 @@ func (sh *Shard) run() {
 			sh.st.log.Warn("shard runs unpinned", "shard", sh.index, "cpu", cpus[sh.index], "error", err)
 		}
 	}
-	spin := int64(sh.st.cfg.Spin)
-	lastWork := sh.clock.refresh()
+	poll := poller{max: int64(max(sh.st.cfg.Spin, 0)), last: sh.clock.refresh()}
 	for !sh.stopping.Load() {
 		now := sh.clock.refresh()
 		timers := sh.clock.runTimers(now)
@@ -150,9 +149,9 @@ func (sh *Shard) run() {
 		c[acksSaved] = sh.tx.saved
 		switch {
 		case work > 0 || woken:
-			lastWork = now
+			poll.worked(now)
 			sh.counters.publish()
-		case now-lastWork < spin:
+		case poll.poll(now):
 			if !pinned {
 				runtime.Gosched()
 			}

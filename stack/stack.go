@@ -57,8 +57,9 @@ type Config struct {
 	Shards int
 	// CPUs pins shard i to CPU CPUs[i]. Empty leaves placement to the scheduler.
 	CPUs []int
-	// Spin is for how long an idle shard polls before it sleeps. 0 is
-	// DefaultSpin; negative never polls.
+	// Spin is for how long an idle shard polls before it sleeps, at most: it does
+	// so while packets come that soon after each other, and sleeps at once when they
+	// are rarer. 0 is DefaultSpin; negative never polls.
 	Spin time.Duration
 	// TCP says which goroutines run TCP.
 	TCP TCPMode
@@ -77,7 +78,7 @@ type Config struct {
 }
 
 // DefaultSpin is how long an idle shard polls before it sleeps: a few round trips
-// of a busy connection, and little enough to leave an idle machine idle.
+// of a busy connection.
 const DefaultSpin = 50 * time.Microsecond
 
 // DefaultHandlerLimit is long for a turn of the loop, of tens of microseconds, and

@@ -59,6 +59,7 @@ func TestBadInput(t *testing.T) {
 
 		{"no such driver", []string{"--driver", "dpdk", "-i", "vs", "-a", address}, []string{`"dpdk"`, "afxdp, asavie, mem"}},
 		{"no such mode", []string{"--mode", "fast", "-i", "vs", "-a", address}, []string{`"fast"`, "zero-copy"}},
+		{"busy polling without NIC", append(mem, "--busy-poll"), []string{"--busy-poll", "afxdp"}},
 		{"mode without NIC", append(mem, "--mode", "copy"), []string{"--mode", "NIC"}},
 		{"no such API", append(mem, "--api", "epoll"), []string{`"epoll"`, "handler, conn"}},
 		{"handlers on the kernel's sockets", []string{"--driver", "kernel", "-a", "127.0.0.1/8", "--api", "handler"}, []string{"kernel", "--api conn"}},

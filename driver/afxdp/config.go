@@ -24,6 +24,9 @@ var (
 	ErrBadAddress    = preflight.ErrBadAddress
 	ErrHostAddress   = preflight.ErrHostAddress
 	ErrMTU           = preflight.ErrMTU
+
+	// ErrNoBusyPoll: the kernel has no SO_PREFER_BUSY_POLL.
+	ErrNoBusyPoll = errors.New("kernel can't prefer busy polling: it takes Linux 5.11; do without BusyPoll")
 )
 
 // Config is what to open. Interface is required, the zero value is right for the
@@ -52,6 +55,14 @@ type Config struct {
 	// beyond 2 * RxRing have 8 or 12 KiB, which with the defaults makes 40 MiB a
 	// queue at an MTU of 9000.
 	RxRing, TxRing, Frames int
+
+	// BusyPoll has the kernel's receive work for a queue done by its owner, in
+	// Receive, rather than by the interrupt (SO_PREFER_BUSY_POLL, Linux 5.11:
+	// Documentation/networking/napi.rst). It keeps that work on the owner's CPU.
+	// It takes effect where the interface's interrupts are held back, by its
+	// napi_defer_hard_irqs and gro_flush_timeout in sysfs, which are the
+	// operator's to set.
+	BusyPoll bool
 }
 
 // Mode is how frames pass between NIC and process. Whatever is asked for, what is

@@ -119,11 +119,13 @@ func openMode(c Config, link *preflight.Link, l layout, mode Mode) (_ *Device, e
 		s, err := openSocket(socketConfig{
 			ifindex: link.Index, queue: i, flags: flags,
 			chunks: l.total(), chunkSize: l.chunkSize, rxRing: c.RxRing, txRing: c.TxRing, fillRing: c.RxRing,
+			busyPoll: c.BusyPoll,
 		})
 		if err != nil {
 			return nil, sgError(preflight.BindError(err, link, i, mode == ZeroCopy), l, link)
 		}
 		q := newQueue(s, l, link.MTU, mode == ZeroCopy)
+		q.busyPoll = c.BusyPoll
 		if q.waiter, err = xskwait.New(s.file, q.received); err != nil {
 			return nil, errors.Join(err, s.close())
 		}

@@ -29,6 +29,7 @@ type queue struct {
 	frameSize int // of a frame of one chunk
 	mtu       int
 	zeroCopy  bool
+	busyPoll  bool // Receive has the kernel do its receive work
 
 	// mu is held by the owner while it is in a method, so that Close can tell
 	// when it is out. Nobody else takes it.
@@ -147,7 +148,13 @@ func (q *queue) Receive(fs []driver.Frame) (int, error) {
 	}
 	rx := q.sock.rx
 	if rx.prod == rx.cons {
-		if rx.prod = rx.producer.Load(); rx.prod == rx.cons {
+		rx.prod = rx.producer.Load()
+		if rx.prod == rx.cons && q.busyPoll {
+			kickRx(q.sock.fd)
+			q.stats.Doorbells++
+			rx.prod = rx.producer.Load()
+		}
+		if rx.prod == rx.cons {
 			return 0, q.gone
 		}
 	}

@@ -33,6 +33,29 @@ type socketConfig struct {
 	flags                    uint16 // of bind
 	chunks, chunkSize        int    // of the UMEM
 	rxRing, txRing, fillRing int
+	busyPoll                 bool
+}
+
+// Busy polling: how long the kernel looks for packets when asked, in microseconds,
+// and how many it takes at most, which is a Receive's batch.
+const (
+	busyPollTime   = 20
+	busyPollBudget = 64
+)
+
+// preferBusyPoll has receive work wait for Receive to ask for it.
+func (s *socket) preferBusyPoll() error {
+	for _, o := range []struct{ name, value int }{
+		{unix.SO_PREFER_BUSY_POLL, 1}, {unix.SO_BUSY_POLL, busyPollTime}, {unix.SO_BUSY_POLL_BUDGET, busyPollBudget},
+	} {
+		switch err := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, o.name, o.value); {
+		case errors.Is(err, unix.ENOPROTOOPT):
+			return ErrNoBusyPoll
+		case err != nil:
+			return fmt.Errorf("ask for busy polling: %w", err)
+		}
+	}
+	return nil
 }
 
 func openSocket(c socketConfig) (_ *socket, err error) {
@@ -78,6 +101,11 @@ func openSocket(c socketConfig) (_ *socket, err error) {
 	}
 	if s.tx, err = mapRing[unix.XDPDesc](fd, unix.XDP_PGOFF_TX_RING, off.Tx, c.txRing); err != nil {
 		return nil, err
+	}
+	if c.busyPoll {
+		if err := s.preferBusyPoll(); err != nil {
+			return nil, err
+		}
 	}
 	if err := s.bind(c); err != nil {
 		return nil, err

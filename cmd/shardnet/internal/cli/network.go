@@ -24,6 +24,7 @@ type network struct {
 	shards        int
 	cpus          cpus
 	spin          time.Duration
+	busyPoll      bool
 	capture       string
 	json, verbose bool
 	untilEOF      bool
@@ -46,6 +47,7 @@ func (n *network) register(cmd *cobra.Command, port int) {
 	f.IntVar(&n.shards, "shards", 0, "shards, each on a queue (default: the NIC's queues)")
 	f.Var(&n.cpus, "cpus", "CPUs to run on, as in 0,1 or 2-5: shard i on the i-th")
 	f.DurationVar(&n.spin, "spin", stack.DefaultSpin, "how long an idle shard polls before it sleeps; 0 is not at all")
+	f.BoolVar(&n.busyPoll, "busy-poll", false, "do the NIC's receive work on the shard's CPU (driver afxdp; set the\ninterface's napi_defer_hard_irqs and gro_flush_timeout as well)")
 	f.StringVar(&n.capture, "pcap", "", "record all traffic to this pcapng `FILE`")
 	f.Var(&n.api, "api", "what the app is served by: callbacks on the shards' own\ngoroutines (handler, the default), or net.Conn and a goroutine\na connection (conn, all there is on the kernel's sockets)")
 	f.Var(&n.tcp, "tcp", "implementation of TCP: gVisor's (netstack, the default); fast is\nnot there yet")
@@ -73,6 +75,7 @@ func (n *network) config(std Streams) (*serve.Config, error) {
 	return &serve.Config{
 		Driver:    n.driver.value,
 		Mode:      n.mode.value,
+		BusyPoll:  n.busyPoll,
 		Interface: n.iface,
 		Addresses: n.addresses,
 		Gateways:  n.gateways,

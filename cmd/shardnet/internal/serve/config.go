@@ -40,6 +40,7 @@ const (
 type Config struct {
 	Driver    string // one of Drivers; "" is "afxdp"
 	Mode      string // one of Modes; "" is "auto"; for a NIC only
+	BusyPoll  bool   // as afxdp.Config has it
 	Interface string
 	Addresses []netip.Prefix
 	Gateways  []netip.Addr // at most one of each family
@@ -79,6 +80,9 @@ func (c *Config) Validate() error {
 	}
 	if c.Mode != Modes[0] && !c.onNIC() {
 		return fmt.Errorf("mode %s is for a NIC: leave out --mode with --driver %s", c.Mode, c.Driver)
+	}
+	if c.BusyPoll && c.Driver != "afxdp" {
+		return fmt.Errorf("busy polling is for a NIC on driver afxdp: leave out --busy-poll with --driver %s", c.Driver)
 	}
 	if err := c.checkAPI(); err != nil {
 		return err

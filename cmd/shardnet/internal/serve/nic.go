@@ -31,6 +31,7 @@ func openNIC(cfg *Config) (driver.Device, error) {
 			Queues:    cfg.Shards,
 			Addresses: cfg.ips(),
 			Mode:      modes[cfg.Mode],
+			BusyPoll:  cfg.BusyPoll,
 		})
 	}
 	switch {
