@@ -101,6 +101,7 @@ func (t *tcpLoad) runEcho(w Work) error {
 func (a *requester) hold(w *Work) error {
 	t, g := a.t, a.t.g
 	until := g.now + int64(w.Hold)
+	g.planned(w, g.now, until)
 	never := func() int64 { return math.MaxInt64 }
 	if err := t.stage(nil, func() int64 { return until }, func() bool { return g.now >= until }); err != nil || g.stop.Load() {
 		return err
