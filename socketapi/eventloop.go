@@ -40,10 +40,13 @@ type eventLoop struct {
 // listener was closed.
 func (l *eventLoop) RunOnShard() {
 	l.begin()
-	defer l.settle()
-	if !l.listening {
-		return
+	if l.listening {
+		l.acceptBatch()
 	}
+	l.settle()
+}
+
+func (l *eventLoop) acceptBatch() {
 	for range acceptBatch {
 		f, err := l.listener.Accept()
 		switch {

@@ -196,7 +196,9 @@ func TestHandlerBackPressure(t *testing.T) {
 	inWorlds(t, 1, func(t *testing.T, w *world) {
 		const total = 8 << 20
 		var cut, writable, reads atomic.Int64
+		conns := make(chan *EventConn, 1)
 		f := &funcs{
+			open: func(c *EventConn) { conns <- c },
 			data: func(c *EventConn, p []byte) int {
 				if c.state&connFull != 0 {
 					t.Error("OnData under back-pressure")
@@ -228,6 +230,11 @@ func TestHandlerBackPressure(t *testing.T) {
 		sent := start(func() (int, error) { n, err := c.Write(data); c.CloseWrite(); return n, err })
 		until(t, "a Write is cut short", func() bool { return cut.Load() > 0 })
 		blocked(t, "socketapi.(*Conn).Write") // the window is closed
+		kept := make(chan int)
+		(<-conns).Post(func(c *EventConn) { kept <- c.in.len() })
+		if n := <-kept; n > readBuffer {
+			t.Errorf("%d bytes were read under back-pressure", n)
+		}
 		before := reads.Load()
 		got, err := io.ReadAll(c)
 		if err != nil || !bytes.Equal(got, data) {
