@@ -189,9 +189,9 @@ func (q *queue) copyAt(cs *chunks, pl place, p []byte) place {
 	}
 }
 
-// skip returns the place n bytes after pl.
+// skip returns the place n bytes after pl, a place that is settled.
 func (q *queue) skip(cs *chunks, pl place, n uint32) place {
-	for {
+	for n > 0 {
 		h := cs.at(pl.chunk)
 		have := uint32(h.w - pl.off)
 		if n <= have || h.next == 0 {
@@ -201,6 +201,22 @@ func (q *queue) skip(cs *chunks, pl place, n uint32) place {
 		n -= have
 		pl = place{h.next, cs.at(h.next).r}
 	}
+	return pl
+}
+
+// settle returns the same position as pl, in the chunk that its next byte is in: the one
+// before may be freed.
+func (q *queue) settle(cs *chunks, pl place) place {
+	if pl.chunk == 0 {
+		if q.head == 0 {
+			return pl
+		}
+		return place{q.head, cs.at(q.head).r}
+	}
+	if h := cs.at(pl.chunk); pl.off == h.w && h.next != 0 {
+		return place{h.next, cs.at(h.next).r}
+	}
+	return pl
 }
 
 // free gives all chunks back.

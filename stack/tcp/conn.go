@@ -84,7 +84,8 @@ const (
 	flagWantWrite                   // a Write was cut short
 	flagLimited                     // cwnd has held back data since the last ACK
 	flagReordered                   // RACK has seen reordering
-	flagProbeRetr                   // the tail loss probe was a retransmission
+	flagProbing                     // a tail loss probe is out
+	flagProbeRetr                   // and was a retransmission
 	flagDSack                       // a D-SACK block is owed to the peer
 	flagSYNRetr                     // SYN or SYN-ACK was retransmitted: no RTT sample
 )
@@ -107,10 +108,12 @@ type Conn struct {
 	events Events
 	err    uint8 // errno
 
-	// Timers: three deadlines, one place in the wheel.
+	// Timers: four deadlines, one place in the wheel.
 	lossKind  lossTimer
+	soonKind  soonTimer
 	node      wheelNode
-	lossAt    int64 // retransmission, probe, persist: see lossKind
+	lossAt    int64 // retransmission or persist timer
+	soonAt    int64 // tail loss probe or reordering timer
 	ackAt     int64 // delayed ACK
 	keepAt    int64 // keep-alive; end of FIN-WAIT-2 once closed
 	backoff   uint8 // expirations since the last progress
@@ -143,7 +146,7 @@ type Conn struct {
 	sackedSegs         uint16
 
 	// Receiving.
-	dupAcks  uint8
+	dupAcks  uint16
 	caState  caState
 	rcvNxt   uint32
 	rcvAdv   uint32 // the right edge ever advertised
@@ -171,8 +174,9 @@ type Conn struct {
 	rackRound     uint32 // SND.NXT when the window was last widened
 	reoMult       uint8
 	reoPersist    uint8
-	probeEnd      uint32 // TLP.end_seq; 0 with flagProbeRetr clear is none
-	recoveryPoint uint32
+	probeEnd      uint32 // TLP.end_seq
+	recoveryPoint uint32 // SND.NXT when loss was found
+	retrStamp     uint32 // timestamp of the first retransmission since
 
 	// Congestion control, in bytes.
 	cwnd, ssthresh          uint32
@@ -450,7 +454,8 @@ func (c *Conn) finish(s State) {
 	}
 	c.state = s
 	e.wheel.cancel(c.id)
-	c.lossKind, c.lossAt, c.ackAt, c.keepAt = lossNone, 0, 0, 0
+	c.lossAt, c.soonAt, c.ackAt, c.keepAt = 0, 0, 0, 0
+	c.lossKind, c.soonKind = lossNone, soonNone
 	c.dropSegments()
 	e.used -= int64(c.sq.mem)
 	c.sq.free(e.chunks)

@@ -117,7 +117,7 @@ type Engine struct {
 	isnKey   sipKey
 	tsKey    sipKey
 	conns    pool[Conn]
-	segs     pool[segment]
+	segs     pool[sentSegment]
 	ranges   pool[oooRange]
 	waits    pool[timeWait]
 	chunks   *chunks
@@ -181,7 +181,7 @@ func New(now int64, cfg Config) (*Engine, error) {
 	}
 	e.flowKey, e.isnKey, e.tsKey = derive(1), derive(2), derive(3)
 	e.conns = newPool[Conn](7, 0)
-	e.segs = newPool[segment](10, 0)
+	e.segs = newPool[sentSegment](10, 0)
 	e.ranges = newPool[oooRange](8, 0)
 	e.waits = newPool[timeWait](10, 0)
 	e.flows = newFlowTable(func(ref uint32) *Tuple {
@@ -347,7 +347,7 @@ func (e *Engine) NextReady() (*Conn, Events) {
 		c.flags &^= flagReady
 		ev := c.events
 		c.events = 0
-		if ev != 0 {
+		if ev != 0 && (c.flags&flagOwned != 0 || c.listener != nil) {
 			return c, ev
 		}
 		c.release()

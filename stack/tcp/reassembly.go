@@ -25,7 +25,6 @@ const maxRanges = 256
 // received before keeps its bytes. It returns false if there was no room.
 func (l *oooList) insert(c *Conn, seq uint32, p []byte) bool {
 	e := c.e
-	end := seq + uint32(len(p))
 	// prev is the last range that begins at or before seq. New text is mostly the
 	// newest.
 	prev := l.tail
@@ -35,7 +34,6 @@ func (l *oooList) insert(c *Conn, seq uint32, p []byte) bool {
 			prev = r
 		}
 	}
-	stored, fresh := true, false
 	for len(p) > 0 {
 		next := l.head
 		if prev != 0 {
@@ -57,7 +55,6 @@ func (l *oooList) insert(c *Conn, seq uint32, p []byte) bool {
 					if !l.grow(c, r, p[:fits]) {
 						return false
 					}
-					fresh = true
 					p, seq = p[fits:], seq+fits
 				}
 				l.touch(e, prev)
@@ -78,7 +75,6 @@ func (l *oooList) insert(c *Conn, seq uint32, p []byte) bool {
 			if made == 0 {
 				return false
 			}
-			fresh = true
 			prev = made
 			p, seq = p[fits:], seq+fits
 			if next != 0 && seq == e.ranges.at(next).start {
@@ -88,11 +84,7 @@ func (l *oooList) insert(c *Conn, seq uint32, p []byte) bool {
 			prev = next
 		}
 	}
-	_ = end
-	if !fresh {
-		stored = true // all of it was there
-	}
-	return stored
+	return true
 }
 
 // grow appends text to a range.

@@ -18,9 +18,6 @@ const (
 // headerLen is the length of a TCP header without options.
 const headerLen = 20
 
-// maxOptionsLen is what the data offset leaves room for.
-const maxOptionsLen = 40
-
 // Segment is a received TCP segment, parsed. It is the caller's, who may reuse
 // one for all segments; an Engine keeps neither it nor Payload after Input.
 type Segment struct {

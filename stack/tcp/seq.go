@@ -12,13 +12,6 @@ func afterEq(a, b uint32) bool  { return int32(a-b) >= 0 }
 // within reports whether lo <= s < hi.
 func within(s, lo, hi uint32) bool { return s-lo < hi-lo }
 
-func maxSeq(a, b uint32) uint32 {
-	if after(a, b) {
-		return a
-	}
-	return b
-}
-
 func minSeq(a, b uint32) uint32 {
 	if before(a, b) {
 		return a

@@ -30,8 +30,6 @@ func newFlowTable(tuple func(ref uint32) *Tuple) flowTable {
 	return flowTable{slots: make([]slot, minTable), tuple: tuple}
 }
 
-func (t *flowTable) len() int { return t.n + t.oldN }
-
 // find returns the reference of a tuple, or 0.
 func (t *flowTable) find(hash uint32, key *Tuple) uint32 {
 	if i, ok := probe(t.slots, hash, key, t.tuple); ok {

@@ -1,0 +1,151 @@
+package tcp
+
+// ackResult is what one acknowledgement told.
+type ackResult struct {
+	seg       *Segment
+	acked     uint32 // bytes that SND.UNA moved by
+	delivered uint32 // bytes newly acknowledged or SACKed
+	flight    uint32 // bytes in flight before
+	sampleAt  int64  // transmission of the oldest segment acknowledged
+	sampled   bool
+	retrAcked bool // a segment acknowledged had been retransmitted
+	sack      bool // a block told something new
+	dsack     bool
+}
+
+// inputAck processes the acknowledgement (RFC 9293 section 3.10.7.4, fifth). It returns
+// false if the segment is to be dropped, or the connection is over.
+func (c *Conn) inputAck(s *Segment) bool {
+	ack := s.Ack
+	if after(ack, c.sndNxt) || before(ack, c.sndUna-c.maxWnd) {
+		// RFC 5961 section 5.2: a blind attacker must guess an ACK, too.
+		c.challenge()
+		return false
+	}
+	if before(ack, c.sndUna) {
+		return true
+	}
+	c.probes = 0
+	r := ackResult{seg: s, flight: c.pipe()}
+	inFlight := c.segHead != 0
+	window := uint32(s.Window) << c.sndScale
+	// RFC 5681 section 2: what a duplicate acknowledgement is.
+	dup := ack == c.sndUna && inFlight && s.length() == 0 && window == c.sndWnd
+	fin := false
+	if after(ack, c.sndUna) {
+		fin = c.cumulative(ack, &r)
+	}
+	if c.flags&flagSack != 0 && s.Blocks > 0 && inFlight {
+		c.takeBlocks(&r)
+	}
+	c.updateWindow(s, window)
+	if inFlight {
+		c.recover(&r, dup)
+	}
+	if r.acked > 0 {
+		c.backoff = 0
+		c.lossKind, c.lossAt = lossNone, 0 // armLoss starts it over (RFC 6298 section 5.3)
+		if c.flags&flagWantWrite != 0 && c.sq.n < c.sendLimit()/4*3 {
+			c.flags &^= flagWantWrite
+			c.notify(Writable)
+		}
+	}
+	c.armLoss()
+	if c.lostBytes > 0 || c.unsent() > 0 || c.flags&flagFin != 0 && !c.finSent() && c.flags&flagFinAcked == 0 {
+		c.pend()
+	}
+	if fin {
+		return c.finAcked()
+	}
+	return true
+}
+
+// cumulative advances SND.UNA. It returns true if our FIN is acknowledged.
+func (c *Conn) cumulative(ack uint32, r *ackResult) (fin bool) {
+	e := c.e
+	fin = c.finSent() && ack == c.sndNxt && c.flags&flagFinAcked == 0
+	r.acked = ack - c.sndUna
+	for c.segHead != 0 {
+		ref := c.segHead
+		g := e.segs.at(ref)
+		if after(g.end, ack) {
+			if before(g.seq, ack) {
+				n := ack - g.seq
+				if g.flags&segSacked == 0 {
+					r.delivered += n
+				}
+				c.cutSegment(g, n)
+			}
+			break
+		}
+		if g.flags&segSacked == 0 {
+			r.delivered += g.end - g.seq
+			c.deliveredSegment(g, r)
+			if !r.sampled {
+				r.sampleAt, r.sampled = g.at, true
+			}
+		}
+		if g.flags&segRetr != 0 {
+			r.retrAcked = true
+		}
+		c.dropSegment(ref)
+	}
+	data := r.acked
+	if fin {
+		data--
+		c.flags |= flagFinAcked
+	}
+	mem := c.sq.mem
+	c.sq.discard(e.chunks, data)
+	e.used -= int64(mem - c.sq.mem)
+	c.sndUna = ack
+	if ack == c.sndNxt {
+		c.cursor = place{}
+	}
+	return fin
+}
+
+// updateWindow takes SEG.WND, unless the segment is older than the last one that
+// was taken from.
+func (c *Conn) updateWindow(s *Segment, window uint32) {
+	if !before(c.sndWl1, s.Seq) && (c.sndWl1 != s.Seq || after(c.sndWl2, s.Ack)) {
+		return
+	}
+	c.sndWl1, c.sndWl2 = s.Seq, s.Ack
+	if window == c.sndWnd {
+		return
+	}
+	c.sndWnd = window
+	c.maxWnd = max(c.maxWnd, window)
+	if c.lossKind == lossPersist && window > 0 {
+		c.lossKind, c.lossAt, c.backoff = lossNone, 0, 0
+		c.pend()
+	}
+}
+
+// setWindow takes the window of the segment that ended the handshake.
+func (c *Conn) setWindow() {
+	c.lastAck = c.rcvNxt
+	if c.state == StateEstablished && c.flags&flagPassive != 0 {
+		c.sndWl1-- // so that this very segment updates it, scaled
+	}
+}
+
+// finAcked changes state as our FIN was acknowledged. It returns false if the
+// connection is over.
+func (c *Conn) finAcked() bool {
+	switch c.state {
+	case StateFinWait1:
+		c.state = StateFinWait2
+		if c.flags&flagOwned == 0 {
+			c.armFinWait2()
+		}
+	case StateClosing:
+		c.enterTimeWait()
+		return false
+	case StateLastAck:
+		c.finish(StateClosed)
+		return false
+	}
+	return true
+}

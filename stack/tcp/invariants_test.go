@@ -1,0 +1,241 @@
+package tcp
+
+import "fmt"
+
+// check verifies what must hold between any two calls of an engine.
+func (e *Engine) check() error {
+	var used, chunkBytes int64
+	var segs, ranges, live, inTable int
+	for k := range e.conns.slabs {
+		for i := range e.conns.slabs[k].items {
+			c := &e.conns.slabs[k].items[i]
+			if c.e == nil {
+				continue
+			}
+			live++
+			used += connCost + int64(c.rcvGrant) + int64(c.sq.mem)
+			chunkBytes += int64(c.sq.mem) + int64(c.rq.mem) + int64(c.ooo.mem)
+			if c.flags&flagInTable != 0 {
+				inTable++
+				if e.flows.find(c.hash, &c.tuple) != c.id {
+					return fmt.Errorf("%v is not found in the table", c.state)
+				}
+			}
+			ns, err := c.checkSent()
+			if err != nil {
+				return fmt.Errorf("%v: %w", c.state, err)
+			}
+			nr, err := c.checkReceived()
+			if err != nil {
+				return fmt.Errorf("%v: %w", c.state, err)
+			}
+			if err := c.checkTimers(); err != nil {
+				return fmt.Errorf("%v: %w", c.state, err)
+			}
+			segs, ranges = segs+ns, ranges+nr
+		}
+	}
+	switch {
+	case live != e.conns.live:
+		return fmt.Errorf("%d connections, %d handed out", live, e.conns.live)
+	case used != e.used:
+		return fmt.Errorf("budget says %d, connections have %d", e.used, used)
+	case chunkBytes != e.chunks.bytes:
+		return fmt.Errorf("%d bytes of chunks in queues, %d handed out", chunkBytes, e.chunks.bytes)
+	case segs != e.segs.live:
+		return fmt.Errorf("%d segments in lists, %d handed out", segs, e.segs.live)
+	case ranges != e.ranges.live:
+		return fmt.Errorf("%d ranges in lists, %d handed out", ranges, e.ranges.live)
+	case inTable+e.waits.live != e.flows.n+e.flows.oldN:
+		return fmt.Errorf("%d connections and %d in TIME-WAIT, %d in the table", inTable, e.waits.live, e.flows.n+e.flows.oldN)
+	}
+	return nil
+}
+
+func (q *queue) check(cs *chunks) error {
+	var n, mem uint32
+	last := uint32(0)
+	for ref := q.head; ref != 0; ref = cs.at(ref).next {
+		h := cs.at(ref)
+		if h.r >= h.w {
+			return fmt.Errorf("an empty chunk in a queue")
+		}
+		n += uint32(h.w - h.r)
+		mem += chunkSize(ref)
+		last = ref
+	}
+	if n != q.n || mem != q.mem || last != q.tail {
+		return fmt.Errorf("queue of %d bytes in %d says %d in %d", n, mem, q.n, q.mem)
+	}
+	return nil
+}
+
+func (c *Conn) checkSent() (n int, err error) {
+	e := c.e
+	if err := c.sq.check(e.chunks); err != nil {
+		return 0, fmt.Errorf("send %w", err)
+	}
+	if c.state.over() {
+		if c.segHead != 0 || c.sq.n != 0 {
+			return 0, fmt.Errorf("has something to send")
+		}
+		return 0, nil
+	}
+	seq := c.sndUna
+	if c.state == StateSynSent || c.state == StateSynReceived {
+		if c.sndUna != c.iss || c.sndNxt != c.iss+1 || c.segHead != 0 {
+			return 0, fmt.Errorf("sent before the handshake ended")
+		}
+		return 0, nil
+	}
+	var lost, sacked, prev uint32
+	sackedSegs, timed, lostSeen := 0, 0, false
+	for ref := c.segHead; ref != 0; ref = e.segs.at(ref).next {
+		g := e.segs.at(ref)
+		n++
+		lostSeen = lostSeen || ref == c.lostHint
+		switch {
+		case g.seq != seq || !before(g.seq, g.end):
+			return 0, fmt.Errorf("segment from %d to %d, want it from %d", g.seq, g.end, seq)
+		case g.prev != prev:
+			return 0, fmt.Errorf("segments are not linked back")
+		case g.flags&segSacked != 0 && g.flags&segLost != 0:
+			return 0, fmt.Errorf("segment is sacked and lost")
+		case (g.flags&segTimed != 0) == (g.flags&(segSacked|segLost) != 0):
+			return 0, fmt.Errorf("segment is in the wrong lists: %b", g.flags)
+		}
+		if g.data() > 0 {
+			if got, want := c.offsetOf(g.place), g.seq-c.sndUna; got != want {
+				return 0, fmt.Errorf("segment at %d of the queue, want %d", got, want)
+			}
+		}
+		if g.flags&segLost != 0 {
+			if lost += g.end - g.seq; !lostSeen {
+				return 0, fmt.Errorf("a lost segment lies before the hint")
+			}
+		}
+		if g.flags&segSacked != 0 {
+			sacked += g.end - g.seq
+			sackedSegs++
+		}
+		if g.flags&segTimed != 0 {
+			timed++
+		}
+		seq, prev = g.end, ref
+	}
+	if seq != c.sndNxt || prev != c.segTail {
+		return 0, fmt.Errorf("segments end at %d, SND.NXT is %d", seq, c.sndNxt)
+	}
+	if lost != c.lostBytes || sacked != c.sackedBytes || sackedSegs != int(c.sackedSegs) {
+		return 0, fmt.Errorf("lost %d, sacked %d: want %d and %d", c.lostBytes, c.sackedBytes, lost, sacked)
+	}
+	for ref := c.timeHead; ref != 0; ref = e.segs.at(ref).tnext {
+		g := e.segs.at(ref)
+		timed--
+		if g.tnext != 0 && g.at > e.segs.at(g.tnext).at {
+			return 0, fmt.Errorf("segments are not in the order of their times")
+		}
+	}
+	if timed != 0 {
+		return 0, fmt.Errorf("%d segments are not in the list by time", timed)
+	}
+	if after(c.sndNxt, c.sndEnd()+1) {
+		return 0, fmt.Errorf("SND.NXT %d is beyond what was written, %d", c.sndNxt, c.sndEnd())
+	}
+	if c.cursor.chunk != 0 {
+		want := min(c.sndNxt-c.sndUna, c.sq.n)
+		if got := c.offsetOf(c.cursor); got != want {
+			return 0, fmt.Errorf("cursor at %d of the queue, want %d", got, want)
+		}
+	} else if c.sndNxt != c.sndUna && c.sq.n > 0 {
+		return 0, fmt.Errorf("no cursor with data in flight")
+	}
+	return n, nil
+}
+
+// offsetOf is how far a place is from the head of the send queue.
+func (c *Conn) offsetOf(pl place) uint32 {
+	n := uint32(0)
+	for ref := c.sq.head; ref != 0; ref = c.e.chunks.at(ref).next {
+		h := c.e.chunks.at(ref)
+		if ref == pl.chunk {
+			return n + uint32(pl.off) - uint32(h.r)
+		}
+		n += uint32(h.w - h.r)
+	}
+	return ^uint32(0)
+}
+
+func (c *Conn) checkReceived() (n int, err error) {
+	e := c.e
+	if err := c.rq.check(e.chunks); err != nil {
+		return 0, fmt.Errorf("receive %w", err)
+	}
+	if c.state.over() || c.state == StateSynSent {
+		return 0, nil
+	}
+	if before(c.rcvAdv, c.rcvNxt) && c.flags&flagRecvFin == 0 {
+		return 0, fmt.Errorf("RCV.NXT is beyond the window")
+	}
+	if promised := c.rcvAdv - c.rcvNxt; int32(promised) > 0 && promised+c.rq.n > c.rcvGrant+2048 {
+		return 0, fmt.Errorf("promised %d, %d buffered, of %d", promised, c.rq.n, c.rcvGrant)
+	}
+	end, mem, recent := c.rcvNxt, uint32(0), 0
+	for ref := c.ooo.head; ref != 0; ref = e.ranges.at(ref).next {
+		r := e.ranges.at(ref)
+		n++
+		if !after(r.start, end) || r.end-r.start != r.q.n || after(r.end, c.rcvAdv) {
+			return 0, fmt.Errorf("range %d to %d of %d bytes after %d, window to %d", r.start, r.end, r.q.n, end, c.rcvAdv)
+		}
+		if err := r.q.check(e.chunks); err != nil {
+			return 0, fmt.Errorf("range %w", err)
+		}
+		mem += r.q.mem
+		end = r.end
+	}
+	for ref := c.ooo.recent; ref != 0; ref = e.ranges.at(ref).rnext {
+		recent++
+	}
+	if n != int(c.ooo.n) || n != recent || mem != c.ooo.mem {
+		return 0, fmt.Errorf("%d ranges of %d bytes, %d by recency: says %d of %d", n, mem, recent, c.ooo.n, c.ooo.mem)
+	}
+	return n, nil
+}
+
+func (c *Conn) checkTimers() error {
+	if c.state.over() {
+		if c.node.slot != 0 {
+			return fmt.Errorf("a timer is armed")
+		}
+		return nil
+	}
+	due := false
+	for _, at := range []int64{c.lossAt, c.soonAt, c.ackAt, c.keepAt} {
+		due = due || at != 0
+	}
+	pending := c.flags&flagPending != 0
+	if due && c.node.slot == 0 && !pending {
+		return fmt.Errorf("a deadline is not on the wheel")
+	}
+	if (c.lossKind == lossNone) != (c.lossAt == 0) || (c.soonKind == soonNone) != (c.soonAt == 0) {
+		return fmt.Errorf("timer kinds %d, %d at %d, %d", c.lossKind, c.soonKind, c.lossAt, c.soonAt)
+	}
+	switch {
+	case pending:
+	case c.segHead != 0 && c.lossKind != lossRTO:
+		return fmt.Errorf("in flight without a retransmission timer")
+	case c.state == StateSynSent || c.state == StateSynReceived:
+		if c.lossKind != lossRTO {
+			return fmt.Errorf("a handshake without a retransmission timer")
+		}
+	case c.wantsToSend() && c.lossKind == lossNone:
+		return fmt.Errorf("%d bytes to send, and no timer: window %d", c.unsent(), c.sndWnd)
+	}
+	if c.flags&(flagAckNow|flagOweSyn) != 0 && !pending {
+		return fmt.Errorf("owes a segment, and is not pending")
+	}
+	if c.flags&flagAckLater != 0 && c.ackAt == 0 && !pending {
+		return fmt.Errorf("owes an ACK without a timer")
+	}
+	return nil
+}

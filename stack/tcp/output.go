@@ -1,0 +1,389 @@
+package tcp
+
+import "encoding/binary"
+
+// Sizes of segments.
+const (
+	minMTU      = 576
+	minMSS      = 88 // what a peer may ask for: less would be all headers
+	defaultMSS  = 536
+	defaultMSS6 = 1220
+	headers4    = 20 + headerLen
+	headers6    = 40 + headerLen
+)
+
+// ownMSS is the largest segment, options included, that the MTU allows (RFC 9293
+// section 3.7.1).
+func (e *Engine) ownMSS(t *Tuple) uint16 {
+	if t.Is4() {
+		return uint16(e.cfg.MTU - headers4)
+	}
+	return uint16(e.cfg.MTU - headers6)
+}
+
+type outputResult uint8
+
+const (
+	outputDone    outputResult = iota
+	outputMore                 // it had its share of this turn
+	outputNoFrame              // Output was short of frames
+)
+
+// output sends what the connection owes and may send: retransmissions, new data, and if
+// neither carried it, an ACK.
+func (c *Conn) output() outputResult {
+	if c.state == StateSynSent || c.state == StateSynReceived {
+		if c.flags&(flagOweSyn|flagAckNow) != 0 && !c.sendSyn() {
+			return outputNoFrame
+		}
+		return outputDone
+	}
+	if c.flags&flagPersist != 0 {
+		if !c.sendPersist() {
+			return outputNoFrame
+		}
+	}
+	if c.flags&flagKeepProbe != 0 {
+		// RFC 1122 section 4.2.3.6: an old octet, which must be answered.
+		if !c.emit(c.sndNxt-1, 0, place{}, FlagACK) {
+			return outputNoFrame
+		}
+		c.flags &^= flagKeepProbe
+	}
+	if c.flags&flagProbe != 0 {
+		if r := c.sendProbe(); r != outputDone {
+			return r
+		}
+	}
+	r := c.outputData()
+	if r == outputDone && c.flags&flagAckNow != 0 && !c.emit(c.ackSeq(), 0, place{}, FlagACK) {
+		return outputNoFrame
+	}
+	if c.flags&flagAckLater != 0 && c.ackAt == 0 && c.flags&flagAckNow == 0 {
+		c.ackAt = c.e.now + int64(c.e.cfg.DelayedAck)
+	}
+	return r
+}
+
+// outputData sends lost segments again and then new ones, as the congestion window
+// and the peer's allow.
+func (c *Conn) outputData() outputResult {
+	budget := c.e.cfg.Burst
+	for ref := c.nextLost(); ref != 0; ref = c.nextLost() {
+		if budget == 0 {
+			return outputMore
+		}
+		g := c.e.segs.at(ref)
+		n := min(g.end-g.seq, c.maxPayload())
+		if p := c.pipe(); p > 0 && p+n > c.cwnd {
+			return outputDone
+		}
+		if !c.resend(ref) {
+			return outputNoFrame
+		}
+		budget--
+	}
+	sent := false
+	c.flags &^= flagLimited
+	for {
+		n, fin, ok := c.nextNew()
+		if !ok {
+			break
+		}
+		if budget == 0 {
+			return outputMore
+		}
+		if c.segHead == 0 {
+			c.restart()
+		}
+		if !c.sendNew(n, fin) {
+			return outputNoFrame
+		}
+		sent = true
+		budget--
+	}
+	if sent {
+		c.quick = 0
+		if c.soonKind == soonProbe {
+			c.soonKind, c.soonAt = soonNone, 0
+		}
+		c.armLoss()
+	} else if c.segHead == 0 && c.lossKind != lossPersist && c.wantsToSend() {
+		// The window holds it back, and an update of it may get lost.
+		c.lossKind = lossPersist
+		c.backoff = 0
+		c.lossAt = c.e.now + c.timeoutAfter()
+	}
+	return outputDone
+}
+
+// wantsToSend reports whether there is data or a FIN that was never sent.
+func (c *Conn) wantsToSend() bool {
+	return c.unsent() > 0 || c.flags&(flagFin|flagFinAcked) == flagFin && !c.finSent()
+}
+
+// usable is what of the peer's window is not used.
+func (c *Conn) usable() uint32 {
+	if edge := c.sndUna + c.sndWnd; after(edge, c.sndNxt) {
+		return edge - c.sndNxt
+	}
+	return 0
+}
+
+// maxPayload is the text of a full segment, with the options it will have.
+func (c *Conn) maxPayload() uint32 {
+	n := uint32(c.mss)
+	if c.flags&flagTS != 0 {
+		n -= timestampsLen
+	}
+	return n
+}
+
+// nextNew decides whether a new segment can be sent, and how long it is. It is the
+// sender's avoidance of silly windows (RFC 1122 section 4.2.3.4).
+func (c *Conn) nextNew() (n uint32, fin, ok bool) {
+	unsent, usable := c.unsent(), c.usable()
+	full := c.maxPayload()
+	if k := c.sackLen(); k > 0 {
+		full -= uint32(k)
+	}
+	n = min(unsent, full)
+	fin = c.flags&(flagFin|flagFinAcked) == flagFin && !c.finSent() && n == unsent
+	if n == 0 && !fin {
+		return 0, false, false
+	}
+	if n+b2u(fin) > usable {
+		// The FIN waits for the window as an octet does.
+		if fin = false; n > usable {
+			n = usable
+		}
+		if n == 0 {
+			return 0, false, false
+		}
+	}
+	switch {
+	case n == full || fin:
+	case n == unsent:
+		if c.flags&flagNagle != 0 && c.segHead != 0 {
+			return 0, false, false
+		}
+	case n >= c.maxWnd/2:
+	default:
+		return 0, false, false
+	}
+	if p := c.pipe(); p > 0 && p+n > c.cwnd {
+		c.flags |= flagLimited
+		return 0, false, false
+	}
+	return n, fin, true
+}
+
+func b2u(b bool) uint32 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// sendNew sends n bytes that were never sent, and the FIN if asked.
+func (c *Conn) sendNew(n uint32, fin bool) bool {
+	from := c.sq.settle(c.e.chunks, c.cursor)
+	fl, sf := uint8(FlagACK), segFlags(0)
+	if n > 0 && n == c.unsent() {
+		fl |= FlagPSH
+	}
+	if fin {
+		fl |= FlagFIN
+		sf = segFin
+	}
+	if !c.emit(c.sndNxt, n, from, fl) {
+		return false
+	}
+	seq := c.sndNxt
+	c.sndNxt += n + b2u(fin)
+	c.cursor = c.sq.skip(c.e.chunks, from, n)
+	c.addSegment(seq, c.sndNxt, from, sf)
+	c.prrOut += n
+	c.idleSince = c.e.now
+	return true
+}
+
+// resend sends a segment again; in pieces if the path has become too small for it.
+func (c *Conn) resend(ref uint32) bool {
+	g := c.e.segs.at(ref)
+	if most := c.maxPayload(); g.data() > most {
+		c.splitSegment(ref, most)
+	}
+	fl := uint8(FlagACK)
+	if g.flags&segFin != 0 {
+		fl |= FlagFIN
+	}
+	n := g.data()
+	if n > 0 && g.seq+n == c.sndEnd() {
+		fl |= FlagPSH
+	}
+	if !c.emit(g.seq, n, g.place, fl) {
+		return false
+	}
+	c.prrOut += n
+	first := ref == c.segHead
+	c.resent(ref)
+	c.idleSince = c.e.now
+	if first && c.lossKind != lossRTO {
+		c.startRTO()
+	}
+	return true
+}
+
+// sendPersist probes a window that is closed, or too small to be worth using. It
+// repeats an octet already acknowledged, which a receiver must answer (RFC 9293
+// section 3.10.7.4, first), so the sequence space does not run ahead of the window.
+func (c *Conn) sendPersist() bool {
+	if n := min(c.unsent(), c.usable(), c.maxPayload()); n > 0 && c.segHead == 0 {
+		// RFC 1122 section 4.2.3.4: after the override timeout it is used after all.
+		if !c.sendNew(n, false) {
+			return false
+		}
+		c.lossKind = lossNone
+		c.armLoss()
+	} else if c.lossKind == lossPersist {
+		if !c.emit(c.sndUna-1, 0, place{}, FlagACK) {
+			return false
+		}
+	}
+	c.flags &^= flagPersist
+	return true
+}
+
+// ackSeq is the sequence number of a segment without text: SND.NXT, unless the
+// peer has taken back the window it was sent in.
+func (c *Conn) ackSeq() uint32 {
+	edge := c.sndUna + c.sndWnd
+	if before(edge, c.sndNxt) && c.sndNxt-edge >= 1<<c.sndScale {
+		return edge
+	}
+	return c.sndNxt
+}
+
+// sackLen is the length of the SACK option that is due.
+func (c *Conn) sackLen() int {
+	if c.flags&flagSack == 0 {
+		return 0
+	}
+	n := int(min(c.ooo.n, 4))
+	if c.flags&flagDSack != 0 {
+		n++
+	}
+	if n == 0 {
+		return 0
+	}
+	return 4 + sackBlockLen*min(n, c.maxBlocks())
+}
+
+// maxBlocks is how many blocks fit beside the timestamps (RFC 2018 section 3).
+func (c *Conn) maxBlocks() int {
+	if c.flags&flagTS != 0 {
+		return 3
+	}
+	return 4
+}
+
+// emit makes a segment of n bytes of the send queue, from pl, and sends it. It
+// returns false if there was no frame.
+func (c *Conn) emit(seq, n uint32, pl place, fl uint8) bool {
+	e := c.e
+	hdr := headerLen
+	if c.flags&flagTS != 0 {
+		hdr += timestampsLen
+	}
+	sack := c.sackLen()
+	if n > 0 && uint32(hdr+sack)+n > headerLen+uint32(c.mss) {
+		sack = 0 // the text was cut for a segment without
+	}
+	size := hdr + sack + int(n)
+	b := e.cfg.Output.Frame(c, &c.tuple, size)
+	if b == nil {
+		return false
+	}
+	b = b[:size]
+	o := b[headerLen:]
+	if c.flags&flagTS != 0 {
+		putTimestamps(o, c.timestamp(), c.tsRecent)
+		o = o[timestampsLen:]
+	}
+	if sack > 0 {
+		c.putSack(o[:sack])
+	}
+	putHeader(b, &c.tuple, seq, c.rcvNxt, fl, c.offerWindow(), hdr+sack)
+	if n > 0 {
+		c.sq.copyAt(e.chunks, pl, b[hdr+sack:])
+	}
+	seal(b, uint64(c.pseudo))
+	e.cfg.Output.Send(c, b)
+	e.stats.Sent++
+	c.lastAck = c.rcvNxt
+	c.flags &^= flagAckNow | flagAckLater
+	c.ackAt = 0
+	return true
+}
+
+// putSack fills an option of the length of b.
+func (c *Conn) putSack(b []byte) {
+	var blocks [4]SackBlock
+	k := c.blocks(blocks[:(len(b)-4)/sackBlockLen])
+	binary.BigEndian.PutUint32(b, optNop<<24|optNop<<16|optSack<<8|uint32(2+sackBlockLen*k))
+	for i, bl := range blocks[:k] {
+		binary.BigEndian.PutUint32(b[4+i*sackBlockLen:], bl.Start)
+		binary.BigEndian.PutUint32(b[8+i*sackBlockLen:], bl.End)
+	}
+	c.flags &^= flagDSack
+}
+
+// offerWindow returns the header's window, and notes the promise. A shift can make
+// the edge seem to move back a little; what was promised is still taken (RFC 7323 section
+// 2.4).
+func (c *Conn) offerWindow() uint16 {
+	edge := c.window()
+	w := min((edge-c.rcvNxt)>>c.rcvScale, 65535)
+	if offered := c.rcvNxt + w<<c.rcvScale; after(offered, c.rcvAdv) {
+		c.rcvAdv = offered
+	}
+	return uint16(w)
+}
+
+// sendSyn sends SYN or SYN-ACK (RFC 9293 section 3.5, RFC 7323 section 2.2: only what
+// the peer has offered is answered).
+func (c *Conn) sendSyn() bool {
+	e := c.e
+	passive := c.state == StateSynReceived
+	o := synOptions{mss: e.ownMSS(&c.tuple), scale: -1}
+	o.ts = !passive || c.flags&flagTS != 0
+	o.sackOK = !passive || c.flags&flagSack != 0
+	if !passive || c.flags&flagScale != 0 {
+		o.scale = int8(e.rcvScale)
+	}
+	o.val, o.ecr = c.timestamp(), c.tsRecent
+	size := headerLen + o.len()
+	b := e.cfg.Output.Frame(c, &c.tuple, size)
+	if b == nil {
+		return false
+	}
+	b = b[:size]
+	fl, ack, wnd := uint8(FlagSYN), uint32(0), min(c.rcvGrant, 65535)
+	if passive {
+		fl, ack = FlagSYN|FlagACK, c.rcvNxt
+		c.rcvAdv = c.rcvNxt + wnd
+		c.lastAck = c.rcvNxt
+	}
+	putHeader(b, &c.tuple, c.iss, ack, fl, uint16(wnd), size)
+	o.put(b[headerLen:])
+	seal(b, uint64(c.pseudo))
+	e.cfg.Output.Send(c, b)
+	e.stats.Sent++
+	c.flags &^= flagOweSyn | flagAckNow | flagAckLater
+	c.idleSince = e.now
+	if c.lossKind != lossRTO {
+		c.startRTO()
+	}
+	return true
+}

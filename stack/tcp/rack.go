@@ -1,0 +1,129 @@
+package tcp
+
+// RACK-TLP (RFC 8985): a segment is lost if one that was sent later has arrived,
+// and the time that reordering may take has passed.
+
+// sentAfter is RACK_sent_after of section 6.2.
+func sentAfter(at1 int64, end1 uint32, at2 int64, end2 uint32) bool {
+	return at1 > at2 || at1 == at2 && after(end1, end2)
+}
+
+// deliveredSegment is steps 1 to 3, for a segment newly acknowledged or SACKed.
+func (c *Conn) deliveredSegment(g *sentSegment, r *ackResult) {
+	rtt := micros(c.e.now - g.at)
+	retr := g.flags&segRetr != 0
+	if retr {
+		// An acknowledgement of the first transmission says nothing of the second.
+		if c.flags&flagTS != 0 && r.seg.HasTS && before(r.seg.TSEcr, c.timestampAt(g.at)) {
+			return
+		}
+		if rtt < c.minRTT {
+			return
+		}
+	} else {
+		c.minRTT = min(c.minRTT, rtt)
+	}
+	c.rackRTT = rtt
+	if sentAfter(g.at, g.end, c.rackAt, c.rackEnd) {
+		c.rackAt, c.rackEnd = g.at, g.end
+	}
+	if after(g.end, c.rackFack) {
+		c.rackFack = g.end
+	} else if before(g.end, c.rackFack) && !retr {
+		c.flags |= flagReordered
+	}
+}
+
+// reoWindow is step 4, in microseconds.
+func (c *Conn) reoWindow() uint32 {
+	if c.flags&flagReordered == 0 && (c.caState != caOpen || c.sackedSegs >= dupThresh) {
+		return 0
+	}
+	if c.minRTT == ^uint32(0) {
+		return c.srtt
+	}
+	return uint32(min(uint64(c.reoMult)*uint64(c.minRTT)/4, uint64(c.srtt)))
+}
+
+// detectLoss is step 5. It returns when to look again, or 0.
+func (c *Conn) detectLoss() (at int64) {
+	if c.rackAt == 0 || c.flags&flagSack == 0 {
+		return 0
+	}
+	e := c.e
+	wait := int64(c.rackRTT+c.reoWindow()) * 1000
+	for ref := c.timeHead; ref != 0; {
+		g := e.segs.at(ref)
+		if !sentAfter(c.rackAt, c.rackEnd, g.at, g.end) {
+			break
+		}
+		next := g.tnext
+		if g.at+wait <= e.now {
+			c.markLost(ref)
+		} else {
+			at = max(at, g.at+wait)
+		}
+		ref = next
+	}
+	return at
+}
+
+// probeTimeout is the PTO of section 7.2, in nanoseconds from now, or 0 if no
+// tail loss probe is due.
+func (c *Conn) probeTimeout() int64 {
+	if c.flags&flagSack == 0 || c.caState != caOpen || c.sackedSegs > 0 || c.flags&flagProbing != 0 || c.srtt == 0 {
+		return 0
+	}
+	pto := 2 * int64(c.srtt) * 1000
+	if c.segHead == c.segTail {
+		pto += worstDelayedAck // the peer may hold back the ACK of a single segment
+	}
+	return max(pto, minProbe)
+}
+
+const (
+	worstDelayedAck = 200e6 // ns
+	minProbe        = 2 * tickDuration
+)
+
+// sendProbe is section 7.3: new data if there is, else the last segment again.
+func (c *Conn) sendProbe() outputResult {
+	if c.segTail == 0 || c.caState != caOpen {
+		c.flags &^= flagProbe
+		return outputDone
+	}
+	if n := min(c.unsent(), c.usable(), c.maxPayload()); n > 0 {
+		if !c.sendNew(n, false) {
+			return outputNoFrame
+		}
+		c.flags &^= flagProbeRetr
+	} else {
+		if !c.resend(c.segTail) {
+			return outputNoFrame
+		}
+		c.flags |= flagProbeRetr
+	}
+	c.flags = c.flags&^flagProbe | flagProbing
+	c.probeEnd = c.sndNxt
+	c.e.stats.Probes++
+	c.startRTO()
+	return outputDone
+}
+
+// probeAcked is section 7.4.2: what an acknowledgement tells of a probe.
+func (c *Conn) probeAcked(r *ackResult) {
+	if c.flags&flagProbing == 0 || before(c.sndUna, c.probeEnd) {
+		return
+	}
+	retr := c.flags&flagProbeRetr != 0
+	if retr && c.sndUna == c.probeEnd && (r.acked > 0 || r.sack) {
+		return // either transmission may have been the one; the next ACK tells
+	}
+	c.flags &^= flagProbing | flagProbeRetr
+	// The probe repaired a loss that nothing else told of, and congestion control
+	// must hear of it. Had both arrived, a duplicate ACK or a D-SACK would have come first.
+	if retr && !r.dsack && after(c.sndUna, c.probeEnd) && c.caState == caOpen {
+		c.reduce()
+		c.cwnd = c.ssthresh
+	}
+}

@@ -1,0 +1,103 @@
+package tcp
+
+// takeBlocks reads a segment's SACK option (RFC 2018 section 3, RFC 2883).
+func (c *Conn) takeBlocks(r *ackResult) {
+	s := r.seg
+	blocks := s.Sack[:s.Blocks]
+	if c.isDSack(blocks, s.Ack) {
+		r.dsack = true
+		c.tookDSack(blocks[0])
+		blocks = blocks[1:]
+	}
+	// Blocks come by recency. In the order of sequence numbers, a segment that is
+	// found behind one SACKed earlier tells of reordering.
+	for i := 1; i < len(blocks); i++ {
+		for j := i; j > 0 && before(blocks[j].Start, blocks[j-1].Start); j-- {
+			blocks[j], blocks[j-1] = blocks[j-1], blocks[j]
+		}
+	}
+	for _, b := range blocks {
+		// A block outside of what is in flight is old, or forged.
+		if before(b.Start, b.End) && afterEq(b.Start, c.sndUna) && beforeEq(b.End, c.sndNxt) {
+			c.takeBlock(b, r)
+		}
+	}
+}
+
+// isDSack is RFC 2883 section 4: the first block reports a duplicate if it is
+// below the acknowledgement, or within the second block.
+func (c *Conn) isDSack(blocks []SackBlock, ack uint32) bool {
+	b := blocks[0]
+	if !before(b.Start, b.End) || before(b.End, c.sndUna-c.maxWnd-1<<16) {
+		return false
+	}
+	return beforeEq(b.End, ack) ||
+		len(blocks) > 1 && afterEq(b.Start, blocks[1].Start) && beforeEq(b.End, blocks[1].End)
+}
+
+// takeBlock marks the segments that lie within a block.
+func (c *Conn) takeBlock(b SackBlock, r *ackResult) {
+	e := c.e
+	ref := c.segHead
+	// Most blocks are an old one that has grown.
+	if h := c.sackHint; h != 0 && beforeEq(e.segs.at(h).seq, b.Start) {
+		ref = h
+	}
+	for ref != 0 {
+		g := e.segs.at(ref)
+		if !before(g.seq, b.End) {
+			return
+		}
+		if g.flags&segSacked == 0 && afterEq(g.seq, b.Start) && beforeEq(g.end, b.End) {
+			n := g.end - g.seq
+			r.delivered += n
+			r.sack = true
+			c.deliveredSegment(g, r)
+			if g.flags&segLost != 0 {
+				g.flags &^= segLost
+				c.lostBytes -= n
+			}
+			c.timeRemove(g)
+			g.flags |= segSacked
+			c.sackedBytes += n
+			c.sackedSegs++
+			c.sackHint = ref
+		}
+		ref = g.next
+	}
+}
+
+// forgetSacks is for a receiver that has dropped what it reported (RFC 2018 section 8).
+func (c *Conn) forgetSacks() {
+	for ref := c.segHead; ref != 0; ref = c.e.segs.at(ref).next {
+		g := c.e.segs.at(ref)
+		if g.flags&segSacked != 0 {
+			g.flags &^= segSacked
+			c.timeInsert(ref, g)
+		}
+	}
+	c.sackedBytes, c.sackedSegs, c.sackHint = 0, 0, 0
+}
+
+// tookDSack learns from a report that a segment arrived twice.
+func (c *Conn) tookDSack(b SackBlock) {
+	// RFC 8985 section 6.2, step 4: reordering may be wider than was thought; once
+	// a round trip.
+	if c.rackRound == 0 || !before(c.sndUna, c.rackRound) {
+		c.rackRound = c.sndNxt | 1
+		if c.reoMult < 255 {
+			c.reoMult++
+		}
+		c.reoPersist = 16
+	}
+	if c.flags&flagProbeRetr != 0 && b.End == c.probeEnd {
+		c.flags &^= flagProbing | flagProbeRetr // the probe was the duplicate
+		return
+	}
+	if c.undoRetrans > 0 && afterEq(b.Start, c.undoMarker) {
+		c.undoRetrans--
+		if c.undoRetrans == 0 {
+			c.undo()
+		}
+	}
+}

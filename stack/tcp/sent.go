@@ -1,0 +1,235 @@
+package tcp
+
+// sentSegment is a segment in flight. A connection has a list of them in the order of
+// their sequence numbers, which together are SND.UNA to SND.NXT, and a second one,
+// by the time of transmission, of those that are neither lost nor SACKed.
+type sentSegment struct {
+	seq, end     uint32
+	at           int64 // last transmission
+	next, prev   uint32
+	tnext, tprev uint32
+	place        place // of its first byte in the send queue
+	flags        segFlags
+	tries        uint8 // transmissions, saturated
+}
+
+type segFlags uint8
+
+const (
+	segSacked segFlags = 1 << iota
+	segLost            // found lost, and not yet sent again
+	segRetr            // sent more than once
+	segFin             // its last octet is the FIN
+	segTimed           // in the list by time
+)
+
+// data is how many bytes of text the segment has.
+func (g *sentSegment) data() uint32 {
+	n := g.end - g.seq
+	if g.flags&segFin != 0 {
+		n--
+	}
+	return n
+}
+
+// addSegment appends a segment that was sent just now.
+func (c *Conn) addSegment(seq, end uint32, pl place, f segFlags) {
+	e := c.e
+	ref := e.segs.get()
+	g := e.segs.at(ref)
+	*g = sentSegment{seq: seq, end: end, at: e.now, place: pl, flags: f, prev: c.segTail, tries: 1}
+	if c.segTail != 0 {
+		e.segs.at(c.segTail).next = ref
+	} else {
+		c.segHead = ref
+	}
+	c.segTail = ref
+	c.timeAppend(ref, g)
+}
+
+func (c *Conn) timeAppend(ref uint32, g *sentSegment) {
+	g.flags |= segTimed
+	g.tprev, g.tnext = c.timeTail, 0
+	if c.timeTail != 0 {
+		c.e.segs.at(c.timeTail).tnext = ref
+	} else {
+		c.timeHead = ref
+	}
+	c.timeTail = ref
+}
+
+// timeInsert puts a segment where its time belongs, near the head.
+func (c *Conn) timeInsert(ref uint32, g *sentSegment) {
+	e := c.e
+	next := c.timeHead
+	for next != 0 && !sentAfter(e.segs.at(next).at, e.segs.at(next).end, g.at, g.end) {
+		next = e.segs.at(next).tnext
+	}
+	if next == 0 {
+		c.timeAppend(ref, g)
+		return
+	}
+	n := e.segs.at(next)
+	g.flags |= segTimed
+	g.tnext, g.tprev = next, n.tprev
+	if n.tprev != 0 {
+		e.segs.at(n.tprev).tnext = ref
+	} else {
+		c.timeHead = ref
+	}
+	n.tprev = ref
+}
+
+func (c *Conn) timeRemove(g *sentSegment) {
+	if g.flags&segTimed == 0 {
+		return
+	}
+	e := c.e
+	g.flags &^= segTimed
+	if g.tprev != 0 {
+		e.segs.at(g.tprev).tnext = g.tnext
+	} else {
+		c.timeHead = g.tnext
+	}
+	if g.tnext != 0 {
+		e.segs.at(g.tnext).tprev = g.tprev
+	} else {
+		c.timeTail = g.tprev
+	}
+}
+
+// dropSegment forgets the oldest segment, as it was acknowledged.
+func (c *Conn) dropSegment(ref uint32) {
+	e := c.e
+	g := e.segs.at(ref)
+	c.timeRemove(g)
+	if g.flags&segSacked != 0 {
+		c.sackedBytes -= g.end - g.seq
+		c.sackedSegs--
+	}
+	if g.flags&segLost != 0 {
+		c.lostBytes -= g.end - g.seq
+	}
+	if c.lostHint == ref {
+		c.lostHint = g.next
+	}
+	if c.sackHint == ref {
+		c.sackHint = 0
+	}
+	c.segHead = g.next
+	if g.next != 0 {
+		e.segs.at(g.next).prev = 0
+	} else {
+		c.segTail = 0
+	}
+	e.segs.put(ref)
+}
+
+func (c *Conn) dropSegments() {
+	for c.segHead != 0 {
+		c.dropSegment(c.segHead)
+	}
+}
+
+// cutSegment takes n acknowledged octets, not all, off the oldest segment.
+func (c *Conn) cutSegment(g *sentSegment, n uint32) {
+	if g.flags&segSacked != 0 {
+		c.sackedBytes -= n
+	}
+	if g.flags&segLost != 0 {
+		c.lostBytes -= n
+	}
+	if g.data() > n {
+		g.place = c.sq.settle(c.e.chunks, c.sq.skip(c.e.chunks, g.place, n))
+	}
+	g.seq += n
+}
+
+// splitSegment leaves n bytes of text in a segment, and makes another of the rest:
+// the path takes smaller ones than when it was sent.
+func (c *Conn) splitSegment(ref, n uint32) {
+	e := c.e
+	rest := e.segs.get()
+	g, r := e.segs.at(ref), e.segs.at(rest)
+	*r = *g
+	r.seq = g.seq + n
+	r.place = c.sq.settle(e.chunks, c.sq.skip(e.chunks, g.place, n))
+	r.prev = ref
+	g.end = r.seq
+	g.flags &^= segFin
+	g.next = rest
+	if r.next != 0 {
+		e.segs.at(r.next).prev = rest
+	} else {
+		c.segTail = rest
+	}
+	if g.flags&segSacked != 0 {
+		c.sackedSegs++
+	}
+	if r.flags&segTimed != 0 {
+		r.tprev = ref
+		g.tnext = rest
+		if r.tnext != 0 {
+			e.segs.at(r.tnext).tprev = rest
+		} else {
+			c.timeTail = rest
+		}
+	}
+}
+
+// markLost takes a segment for lost: it is not in flight, and sent again.
+func (c *Conn) markLost(ref uint32) {
+	g := c.e.segs.at(ref)
+	if g.flags&(segLost|segSacked) != 0 {
+		return
+	}
+	g.flags |= segLost
+	c.lostBytes += g.end - g.seq
+	c.timeRemove(g)
+	if c.lostHint == 0 || before(g.seq, c.e.segs.at(c.lostHint).seq) {
+		c.lostHint = ref
+	}
+}
+
+// nextLost is the oldest lost segment, or 0.
+func (c *Conn) nextLost() uint32 {
+	if c.lostBytes == 0 {
+		c.lostHint = 0
+		return 0
+	}
+	for c.lostHint != 0 && c.e.segs.at(c.lostHint).flags&segLost == 0 {
+		c.lostHint = c.e.segs.at(c.lostHint).next
+	}
+	return c.lostHint
+}
+
+// resent notes that a segment was sent again.
+func (c *Conn) resent(ref uint32) {
+	e := c.e
+	g := e.segs.at(ref)
+	if g.flags&segLost != 0 {
+		c.lostBytes -= g.end - g.seq
+	}
+	g.flags = g.flags&^segLost | segRetr
+	g.at = e.now
+	g.tries += 1 - g.tries/255
+	c.timeRemove(g)
+	c.timeAppend(ref, g)
+	if c.undoRetrans == 0 {
+		c.retrStamp = c.timestamp()
+	}
+	c.undoRetrans++
+	e.stats.Retransmitted++
+}
+
+// pipe is how much is in flight (RFC 6675 section 4): sent, and neither
+// acknowledged, SACKed, nor lost. Without SACK each duplicate ACK tells that a
+// segment has left the network.
+func (c *Conn) pipe() uint32 {
+	n := c.sndNxt - c.sndUna - c.lostBytes
+	out := c.sackedBytes
+	if c.flags&flagSack == 0 {
+		out = uint32(c.dupAcks) * uint32(c.mss)
+	}
+	return n - min(n, out)
+}

@@ -1,0 +1,197 @@
+package tcp
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"net/netip"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+)
+
+var seeds = flag.Int("seeds", 0, "seeds of each simulation; SHARDNET_SEEDS, else a few")
+
+// simSeeds is how many seeds a simulation runs with: few in an ordinary test run.
+func simSeeds(few int) int {
+	if *seeds > 0 {
+		return *seeds
+	}
+	if n, err := strconv.Atoi(os.Getenv("SHARDNET_SEEDS")); err == nil && n > 0 {
+		return n
+	}
+	return few
+}
+
+// peer sends a stream of random bytes of a known length, and reads the other's to
+// its end. Bytes are made from seeds, so that both ends can hash them.
+type peer struct {
+	c        *Conn
+	rng      *rand.Rand
+	toSend   int
+	sent     int
+	received int
+	eof      bool
+	closed   bool
+	err      error
+	out, in  interface {
+		io.Writer
+		Sum64() uint64
+	}
+	slow bool // reads little at a time
+}
+
+func newPeer(c *Conn, seed uint64, toSend int) *peer {
+	return &peer{c: c, rng: rand.New(rand.NewPCG(seed, 2)), toSend: toSend, out: fnv.New64a(), in: fnv.New64a()}
+}
+
+func (p *peer) work(ev Events) {
+	if p.closed {
+		return
+	}
+	buf := make([]byte, 40000)
+	for p.sent < p.toSend {
+		b := buf[:min(1+p.rng.IntN(len(buf)), p.toSend-p.sent)]
+		for i := range b {
+			b[i] = byte(p.sent + i*7 + p.rng.IntN(2))
+		}
+		n, err := p.c.Write(b)
+		p.out.Write(b[:n])
+		p.sent += n
+		if errors.Is(err, ErrWouldBlock) {
+			break
+		}
+		if err != nil {
+			p.fail(err)
+			return
+		}
+		if p.sent == p.toSend {
+			if err := p.c.CloseWrite(); err != nil {
+				p.fail(err)
+				return
+			}
+		}
+	}
+	for !p.eof {
+		b := buf
+		if p.slow {
+			b = b[:1+p.rng.IntN(3000)]
+		}
+		n, err := p.c.Read(b)
+		p.in.Write(b[:n])
+		p.received += n
+		if err == io.EOF {
+			p.eof = true
+		} else if errors.Is(err, ErrWouldBlock) {
+			break
+		} else if err != nil {
+			p.fail(err)
+			return
+		}
+	}
+	if p.eof && p.sent == p.toSend {
+		p.closed = true
+		p.c.Close()
+	}
+}
+
+func (p *peer) fail(err error) {
+	p.err, p.closed = err, true
+	p.c.Close()
+}
+
+// transfer has host 0 dial host 1, and both send.
+func transfer(t testing.TB, s *sim, bytes0, bytes1 int, limit time.Duration) (a, b *peer) {
+	t.Helper()
+	l, err := s.hosts[1].e.Listen(netip.AddrPortFrom(simAddr[1], 80), false, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := s.hosts[0].e.Dial(s.now, MakeTuple(netip.AddrPortFrom(simAddr[0], 40000), netip.AddrPortFrom(simAddr[1], 80)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a = newPeer(c, 1, bytes0)
+	s.hosts[0].ready = func(_ *Conn, ev Events) { a.work(ev) }
+	s.hosts[1].ready = func(_ *Conn, ev Events) {
+		if ev&Accepted != 0 {
+			c, err := l.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			b = newPeer(c, 2, bytes1)
+		}
+		b.work(ev)
+	}
+	s.run(t, limit, func() bool { return a.closed && b != nil && b.closed })
+	for _, p := range []*peer{a, b} {
+		if p.err != nil {
+			t.Fatal(p.err)
+		}
+	}
+	if a.sent != b.received || b.sent != a.received || a.out.Sum64() != b.in.Sum64() || b.out.Sum64() != a.in.Sum64() {
+		t.Fatalf("sent %d and %d, received %d and %d, or the bytes differ", a.sent, b.sent, b.received, a.received)
+	}
+	l.Close()
+	// Nothing is left in the end.
+	s.idle(t, 10*time.Minute)
+	for i, h := range s.hosts {
+		if st := h.e.Stats(); st.Conns != 0 || st.TimeWaits != 0 || st.Memory != 0 || h.e.chunks.bytes != 0 || h.e.segs.live != 0 {
+			t.Fatalf("host %d has something left: %+v, %d bytes of chunks, %d segments", i, st, h.e.chunks.bytes, h.e.segs.live)
+		}
+	}
+	return a, b
+}
+
+func TestTransfer(t *testing.T) {
+	s := newSim(t, 1)
+	transfer(t, s, 1<<20, 300000, time.Minute)
+	for i, h := range s.hosts {
+		if st := h.e.Stats(); st.Retransmitted+st.Timeouts != 0 {
+			t.Errorf("host %d sent again what was not lost: %+v", i, st)
+		}
+	}
+}
+
+// TestTransferUnderFaults is completion and integrity over bad paths.
+func TestTransferUnderFaults(t *testing.T) {
+	lossy := path{delay: 10 * time.Millisecond, loss: 0.02}
+	for _, tc := range []struct {
+		name  string
+		there path
+		back  path
+		cfg   Config
+		slow  bool
+		short float64
+	}{
+		{name: "loss", there: lossy, back: lossy},
+		{name: "heavy loss", there: path{delay: 5 * time.Millisecond, loss: 0.15}, back: path{delay: 5 * time.Millisecond, loss: 0.15}},
+		{name: "reordering", there: path{delay: 5 * time.Millisecond, jitter: 5 * time.Millisecond}, back: lossy},
+		{name: "duplicates", there: path{delay: 5 * time.Millisecond, dup: 0.2, jitter: time.Millisecond}, back: path{delay: 5 * time.Millisecond, dup: 0.2}},
+		{name: "corruption", there: path{delay: time.Millisecond, corrupt: 0.05}, back: path{delay: time.Millisecond, corrupt: 0.05}},
+		{name: "bottleneck", there: path{delay: 20 * time.Millisecond, rate: 1e6, queue: 20000}, back: path{delay: 20 * time.Millisecond}},
+		{name: "everything", there: path{delay: 8 * time.Millisecond, jitter: 4 * time.Millisecond, loss: 0.03, dup: 0.03, corrupt: 0.01, rate: 2e6, queue: 30000},
+			back: path{delay: 8 * time.Millisecond, jitter: 2 * time.Millisecond, loss: 0.03, dup: 0.03, corrupt: 0.01}, short: 0.05},
+		{name: "reno", there: lossy, back: lossy, cfg: Config{Reno: true}},
+		{name: "slow reader", there: lossy, back: lossy, slow: true, cfg: Config{RecvBuffer: 4096, MaxRecvBuffer: 8192}},
+		{name: "little memory", there: lossy, back: lossy, cfg: Config{Memory: 120 << 10}},
+		{name: "short of frames", there: path{}, back: path{}, short: 0.3},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			for seed := range simSeeds(6) {
+				t.Run(fmt.Sprint(seed), func(t *testing.T) {
+					s := newSim(t, uint64(seed), tc.cfg)
+					s.paths, s.frames = [2]path{tc.there, tc.back}, tc.short
+					transfer(t, s, 200000, 60000, 30*time.Minute)
+					if testing.Verbose() {
+						t.Logf("%v: %+v; %+v", time.Duration(s.now)-time.Hour, s.hosts[0].e.Stats(), s.hosts[1].e.Stats())
+					}
+				})
+			}
+		})
+	}
+}
