@@ -493,8 +493,12 @@ func TestHandlerShares(t *testing.T) {
 	// Both have input before the shard's loop gets to them.
 	hold := make(chan bool)
 	w.server.shard(0).Post(taskFunc(func() { <-hold }))
+	const size = 8 * turnBytes
 	for _, c := range []*Conn{a, b} {
-		if _, err := c.Write(make([]byte, fakeBuffer)); err != nil {
+		w.fake.mu.Lock()
+		c.flow.(*fakeFlow).out.cap = size
+		w.fake.mu.Unlock()
+		if _, err := c.Write(make([]byte, size)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -509,7 +513,7 @@ func TestHandlerShares(t *testing.T) {
 			done <- true
 		}))
 		<-done
-		return sum == 2*fakeBuffer
+		return sum == 2*size
 	})
 	var run int
 	var last *EventConn
