@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -43,8 +44,8 @@ type Config struct {
 	// ServerCPU and GeneratorCPU are where each runs alone.
 	ServerCPU, GeneratorCPU int
 
-	// Profiles is a folder for CPU profiles of our servers, one for each workload
-	// and server; "" is none.
+	// Profiles is a folder for CPU profiles of the servers that are Go programs, one
+	// for each workload and server; "" is none.
 	Profiles string
 
 	Program string    // the path of this program, to start servers with
@@ -89,6 +90,11 @@ func Run(ctx context.Context, cfg *Config) (*report.Report, error) {
 	ws := selected(cfg)
 	if len(ws) == 0 {
 		return nil, fmt.Errorf("no workload is named %s: see --list", strings.Join(cfg.Run, " or "))
+	}
+	if cfg.Profiles != "" {
+		if err := os.MkdirAll(cfg.Profiles, 0o755); err != nil {
+			return nil, fmt.Errorf("make a folder for profiles: %w", err)
+		}
 	}
 	b := &bench{cfg: cfg, left: make(map[string][]string)}
 	b.report.Format = report.Format

@@ -80,8 +80,13 @@ func TestCommand(t *testing.T) {
 
 // TestRun measures on a cable in memory, and fills in every field there can be.
 func TestRun(t *testing.T) {
+	program, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
 	cfg := &Config{
-		Run: []string{"udp-echo", "bulk-*/flows=1"}, Servers: []string{Handler, Conn}, MTUs: []int{1500},
+		Program: program,
+		Run:     []string{"udp-echo", "bulk-*/flows=1"}, Servers: []string{Handler, Conn}, MTUs: []int{1500},
 		Repeat: 2, Duration: 100 * time.Millisecond, Memory: true, Log: io.Discard, Profiles: t.TempDir(),
 	}
 	r, err := Run(t.Context(), cfg)
@@ -97,8 +102,11 @@ func TestRun(t *testing.T) {
 		}
 	}
 	profiles, _ := filepath.Glob(cfg.Profiles + "/*.prof")
-	if len(profiles) != 6 {
-		t.Errorf("profiles %q", profiles)
+	if len(profiles) != 6 || len(r.Profiles) != 6 {
+		t.Fatalf("profiles %q, %d in the report", profiles, len(r.Profiles))
+	}
+	if p := r.Profiles[0]; !strings.HasPrefix(p.Name, "udp-echo/") || !strings.Contains(p.Text, "flat%") {
+		t.Errorf("profile %s:\n%s", p.Name, p.Text)
 	}
 	if r.Environment.Driver != "mem" || r.Environment.Mode != "memory" {
 		t.Errorf("environment %+v", r.Environment)

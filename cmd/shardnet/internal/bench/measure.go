@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strconv"
 	"strings"
@@ -89,8 +88,9 @@ func (b *bench) measure(ctx context.Context, w *workload, kind string, rep int) 
 	if err != nil {
 		return nil, err
 	}
-	if b.cfg.Profiles != "" && ours(kind) && rep == 0 {
-		if err := srv.profile(b.profileName(w, kind)); err != nil {
+	profiled := b.cfg.Profiles != "" && !isPeer(cfg) && rep == 0
+	if profiled {
+		if err := srv.profile(b.profileFile(w, kind)); err != nil {
 			return nil, errors.Join(err, srv.kill())
 		}
 	}
@@ -105,12 +105,14 @@ func (b *bench) measure(ctx context.Context, w *workload, kind string, rep int) 
 	if err := srv.stop(); err != nil {
 		return nil, err
 	}
+	if profiled {
+		b.addProfile(ctx, w, kind)
+	}
 	return run, nil
 }
 
-func (b *bench) profileName(w *workload, kind string) string {
-	return filepath.Join(b.cfg.Profiles, strings.NewReplacer("/", "-", ",", "-", "=", "").Replace(w.id()+"-"+kind)+".prof")
-}
+// isPeer reports whether the server is somebody else's program.
+func isPeer(cfg *ServerConfig) bool { return len(cfg.Command) > 0 }
 
 // ask has the generators do w's work, watches the server meanwhile, and puts
 // together what came of it.
@@ -120,7 +122,7 @@ func (b *bench) ask(ctx context.Context, w *workload, kind string, srv server, t
 	if work.Kind == rawload.Idle {
 		work.Hold = max(work.Hold, b.cfg.Hold)
 	}
-	watch := b.watch(srv, &work)
+	watch := b.watch(srv, kind, &work)
 	results, err := b.load(ctx, target, work)
 	if werr := watch.end(); err == nil {
 		err = werr

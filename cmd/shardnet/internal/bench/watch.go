@@ -38,21 +38,22 @@ type watch struct {
 	b    *bench
 	srv  server
 	idle bool
+	ours bool // the server has its sockets in its own memory
 
 	plan chan [2]time.Time // when the measured part begins and ends
 	quit chan struct{}
 	done chan struct{}
 	once sync.Once
 
-	before, first, last, held sample
-	complete                  bool // first and last were taken
-	err                       error
+	before, first, last sample
+	complete            bool // first and last were taken
+	err                 error
 }
 
 // watch begins to watch srv while it does work, and has work tell when.
-func (b *bench) watch(srv server, work *rawload.Work) *watch {
+func (b *bench) watch(srv server, kind string, work *rawload.Work) *watch {
 	w := &watch{
-		b: b, srv: srv, idle: work.Kind == rawload.Idle,
+		b: b, srv: srv, idle: work.Kind == rawload.Idle, ours: ours(kind),
 		plan: make(chan [2]time.Time, 1), quit: make(chan struct{}), done: make(chan struct{}),
 	}
 	// Of several generators the first to say stands for all.
@@ -77,21 +78,21 @@ func (w *watch) run() {
 	from, to := plan[0], plan[1]
 	// The last sample is taken while the load is still there.
 	to = to.Add(-5 * time.Millisecond)
-	if w.idle {
-		to = from.Add(to.Sub(from) * 2 / 3) // then there is time to settle
-	}
 	if !w.sleep(from) {
 		return
 	}
-	w.first = w.take(w.srv.stats)
+	ask := w.srv.stats
+	if w.idle {
+		// What connecting left to be done, garbage above all, is no work of idle
+		// connections.
+		ask = w.srv.settle
+	}
+	w.first = w.take(ask)
 	if !w.sleep(to) {
 		return
 	}
 	w.last = w.take(w.srv.stats)
-	w.complete = true
-	if w.idle {
-		w.held = w.take(w.srv.settle)
-	}
+	w.complete = w.err == nil && w.last.at.After(w.first.at)
 }
 
 // sleep sleeps until t. It returns false when the watch is over before.
@@ -150,6 +151,11 @@ func (w *watch) fill(run *report.Run, connected int) {
 	run.GCs = float64(last.stats.GCs - first.stats.GCs)
 	if w.idle {
 		run.Extra[report.ExtraCPUPercent] = percent
+		for _, k := range []string{"turns", "sleeps"} {
+			if n, ok := last.stats.Counters[k]; ok {
+				run.Extra[k+"-per-second"] = float64(n-first.stats.Counters[k]) / seconds
+			}
+		}
 		w.fillIdle(run, float64(connected))
 		return
 	}
@@ -170,18 +176,22 @@ func (w *watch) fill(run *report.Run, connected int) {
 	}
 }
 
-// fillIdle adds what connections cost that nobody uses: memory after garbage was
-// collected, and given back.
+// fillIdle adds what connections cost that nobody uses: memory, after garbage was
+// collected and given back.
 func (w *watch) fillIdle(run *report.Run, connected float64) {
 	if connected == 0 {
 		return
 	}
 	grown := func(before, after uint64) float64 { return (float64(after) - float64(before)) / connected }
-	run.HeapMemory = grown(w.before.stats.Heap, w.held.stats.Heap)
+	run.HeapMemory = grown(w.before.stats.Heap, w.first.stats.Heap)
 	if w.b.place.inProcess() {
 		return
 	}
-	run.Memory = grown(w.before.rss, w.held.rss)
+	run.Memory = grown(w.before.rss, w.first.rss)
 	// The kernel's sockets are in no process's memory. Ours are not in the kernel's.
-	run.Extra["kernel_memory_per_connection"] = grown(w.before.kernel, w.held.kernel)
+	kernel := max(0, grown(w.before.kernel, w.first.kernel))
+	run.Extra["kernel-memory"] = kernel
+	if !w.ours {
+		run.Memory += kernel
+	}
 }

@@ -61,7 +61,7 @@ Every answer is verified; a wrong one makes it fail.`,
 	f.DurationVar(&spin, "spin", stack.DefaultSpin, "how long an idle shard of ours polls before it sleeps; 0 is not at all")
 	f.IntVar(&cfg.ServerCPU, "server-cpu", 0, "CPU of the servers")
 	f.IntVar(&cfg.GeneratorCPU, "generator-cpu", 1, "CPU of the load generator")
-	f.StringVar(&cfg.Profiles, "profiles", "", "write CPU profiles of our servers to this `FOLDER`")
+	f.StringVar(&cfg.Profiles, "profiles", "", "write CPU profiles of the servers in Go to this `FOLDER`; their top functions\nare in the report")
 	f.StringVar(&jsonFile, "json", "", "write the report to this `FILE`, in JSON")
 	f.StringVar(&htmlFile, "html", "", "write the report to this `FILE`, for a browser")
 	f.StringVar(&md, "markdown", "", "put the tables into this `FILE` of Markdown, between its marks")
