@@ -76,7 +76,7 @@ func (c *EventConn) read() {
 		if c.state&(connEnding|connEOF|connFull) != 0 || c.in.len() >= c.loop.maxBuffered {
 			return
 		}
-		n, err := c.readOnce()
+		n, all, err := c.readOnce()
 		if err != nil {
 			switch {
 			case err == stack.ErrWouldBlock:
@@ -90,6 +90,9 @@ func (c *EventConn) read() {
 			}
 			return
 		}
+		if all && c.flow.Quiet() {
+			return // asking again would tell the same, at a price
+		}
 		if left -= n; left <= 0 {
 			break
 		}
@@ -97,8 +100,9 @@ func (c *EventConn) read() {
 	c.again()
 }
 
-// readOnce reads once and offers what was kept before and what it has read.
-func (c *EventConn) readOnce() (int, error) {
+// readOnce reads once and offers what was kept before and what it has read. all is
+// whether that was all there was.
+func (c *EventConn) readOnce() (n int, all bool, err error) {
 	l := c.loop
 	kept := c.in.len()
 	if kept > shortRest {
@@ -110,13 +114,13 @@ func (c *EventConn) readOnce() (int, error) {
 			c.in.b = c.in.b[:at+n]
 			c.offer()
 		}
-		return n, err
+		return n, n < room, err
 	}
 	buf := l.buf[:min(len(l.buf), l.maxBuffered)]
 	copy(buf, c.in.bytes())
-	n, err := c.flow.Read(buf[kept:])
+	n, err = c.flow.Read(buf[kept:])
 	if n == 0 {
-		return 0, err
+		return 0, false, err
 	}
 	if c.in != nil {
 		c.in = l.pool.consume(c.in, kept)
@@ -128,7 +132,7 @@ func (c *EventConn) readOnce() (int, error) {
 		c.in.b = append(c.in.b, rest...)
 		c.checkFull()
 	}
-	return n, nil
+	return n, kept+n < len(buf), nil
 }
 
 // offer gives the handler what was kept.

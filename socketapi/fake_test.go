@@ -319,6 +319,19 @@ func (f *fakeFlow) Read(p []byte) (int, error) {
 	return 0, stack.ErrWouldBlock
 }
 
+func (f *fakeFlow) Quiet() bool {
+	f.net.mu.Lock()
+	defer f.net.mu.Unlock()
+	if f.closed || f.readShut || f.reset != nil || f.in.fin {
+		return false
+	}
+	f.rArmed = true
+	if len(f.in.buf) > 0 {
+		f.readable()
+	}
+	return true
+}
+
 func (f *fakeFlow) Write(p []byte) (int, error) {
 	f.net.mu.Lock()
 	defer f.net.mu.Unlock()

@@ -56,6 +56,11 @@ type Flow interface {
 	// Read copies received bytes into p. It returns ErrWouldBlock when there are
 	// none, and io.EOF after the peer's FIN.
 	Read(p []byte) (n int, err error)
+	// Quiet reports that Read has nothing to tell but of data: the connection is
+	// established, without the peer's FIN, an error, or an end of ours. A Read that
+	// did not fill its slice, on a flow that is quiet after it, has taken all there
+	// was, and there will be a notice of more.
+	Quiet() bool
 	// Write copies bytes of p to be sent and returns how many were taken. When
 	// n < len(p), err is ErrWouldBlock or says why no more can be taken.
 	Write(p []byte) (n int, err error)

@@ -19,9 +19,11 @@ type wholeDispatcher struct {
 const maxWhole = 256
 
 // DeliverTransportPacket implements stack.TransportDispatcher. It is called on the
-// loop.
+// loop for what came in. A packet that netstack sends to itself (an application
+// asks an address of its own stack) has no link header, comes on any goroutine, and
+// stays on its shard.
 func (d *wholeDispatcher) DeliverTransportPacket(proto tcpip.TransportProtocolNumber, pkt *stack.PacketBuffer) stack.TransportPacketDisposition {
-	if proto == header.UDPProtocolNumber || proto == header.TCPProtocolNumber {
+	if (proto == header.UDPProtocolNumber || proto == header.TCPProtocolNumber) && len(pkt.LinkHeader().Slice()) > 0 {
 		if owner := d.sh.ownerOfWhole(proto, pkt); owner != d.sh.index {
 			d.sh.handWhole(d.sh.st.shards[owner], proto, pkt)
 			return stack.TransportPacketHandled

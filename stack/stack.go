@@ -81,9 +81,9 @@ type Config struct {
 // of a busy connection.
 const DefaultSpin = 50 * time.Microsecond
 
-// DefaultHandlerLimit is long for a turn of the loop, of tens of microseconds, and
-// yet more than a collection of garbage takes.
-const DefaultHandlerLimit = 20 * time.Millisecond
+// DefaultHandlerLimit is very long for a turn of the loop, which takes tens of
+// microseconds, and more than a loop is kept from its CPU on a busy machine.
+const DefaultHandlerLimit = 100 * time.Millisecond
 
 // DefaultRoute returns the default route of gateway's address family.
 func DefaultRoute(gateway netip.Addr) Route {

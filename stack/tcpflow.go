@@ -274,6 +274,11 @@ func (f *tcpFlow) Read(p []byte) (int, error) {
 	return res.Count, nil
 }
 
+// Quiet implements Flow. A FIN that was received makes the state another one.
+func (f *tcpFlow) Quiet() bool {
+	return f.ep.(*tcp.Endpoint).EndpointState() == tcp.StateEstablished && !f.closed.Load() && !f.readShut.Load()
+}
+
 // Write implements Flow.
 func (f *tcpFlow) Write(p []byte) (int, error) {
 	if f.closed.Load() {
