@@ -123,14 +123,6 @@ func (c *Conn) updateWindow(s *Segment, window uint32) {
 	}
 }
 
-// setWindow takes the window of the segment that ended the handshake.
-func (c *Conn) setWindow() {
-	c.lastAck = c.rcvNxt
-	if c.state == StateEstablished && c.flags&flagPassive != 0 {
-		c.sndWl1-- // so that this very segment updates it, scaled
-	}
-}
-
 // finAcked changes state as our FIN was acknowledged. It returns false if the
 // connection is over.
 func (c *Conn) finAcked() bool {

@@ -107,6 +107,7 @@ type Conn struct {
 	state  State
 	events Events
 	err    uint8 // errno
+	soft   uint8 // errno that an ICMP error has hinted at
 
 	// Timers: four deadlines, one place in the wheel.
 	lossKind  lossTimer
@@ -146,22 +147,23 @@ type Conn struct {
 	sackedSegs         uint16
 
 	// Receiving.
-	dupAcks  uint16
-	caState  caState
-	rcvNxt   uint32
-	rcvAdv   uint32 // the right edge ever advertised
-	lastAck  uint32 // RFC 7323's Last.ACK.sent
-	rcvGrant uint32 // bytes of receive buffer reserved from the budget
-	rq       queue
-	ooo      oooList
-	dsack    SackBlock
-	peerFin  uint32
-	tsRecent uint32
-	tsAge    uint32 // milliseconds: when tsRecent was set
-	tsOffset uint32
-	drsAt    int64  // start of a measurement for the receive buffer
-	drsSeq   uint32 // and what had been consumed then
-	rcvRTT   uint32 // microseconds
+	dupAcks             uint16
+	caState             caState
+	reoMult, reoPersist uint8 // RACK.reo_wnd_mult, RACK.reo_wnd_persist
+	rcvNxt              uint32
+	rcvAdv              uint32 // the right edge ever advertised
+	lastAck             uint32 // RFC 7323's Last.ACK.sent
+	rcvGrant            uint32 // bytes of receive buffer reserved from the budget
+	rq                  queue
+	ooo                 oooList
+	dsack               SackBlock
+	peerFin             uint32
+	tsRecent            uint32
+	tsAge               uint32 // milliseconds: when tsRecent was set
+	tsOffset            uint32
+	drsAt               int64  // start of a measurement for the receive buffer
+	drsSeq              uint32 // and what had been consumed then
+	rcvRTT              uint32 // microseconds
 
 	// Round trip times in microseconds.
 	srtt, rttvar, rto, minRTT uint32
@@ -172,8 +174,6 @@ type Conn struct {
 	rackRTT       uint32
 	rackFack      uint32
 	rackRound     uint32 // SND.NXT when the window was last widened
-	reoMult       uint8
-	reoPersist    uint8
 	probeEnd      uint32 // TLP.end_seq
 	recoveryPoint uint32 // SND.NXT when loss was found
 	retrStamp     uint32 // timestamp of the first retransmission since
@@ -184,9 +184,9 @@ type Conn struct {
 	prrFlight               uint32
 	priorCwnd, priorThresh  uint32
 	undoMarker, undoRetrans uint32
+	challenged              uint32 // milliseconds: when a challenge ACK was last sent
 	cubic                   cubic
 	idleSince               int64 // time of the last transmission of data
-	challenged              uint32
 }
 
 // Tuple returns the connection's addresses and ports.

@@ -107,7 +107,6 @@ func (c *Conn) synAcked(s *Segment) {
 
 // afterHandshake is what both sides do once they are connected.
 func (c *Conn) afterHandshake() {
-	c.setWindow()
 	if c.flags&flagFin != 0 {
 		c.state = StateFinWait1
 	}

@@ -110,20 +110,21 @@ func (cfg *Config) setDefaults() error {
 // of it and of its connections and listeners, are made on one goroutine or
 // otherwise one after the other.
 type Engine struct {
-	cfg      Config
-	now      int64 // nanoseconds, of the last call that gave a time
-	used     int64 // see budget.go
-	flowKey  sipKey
-	isnKey   sipKey
-	tsKey    sipKey
-	conns    pool[Conn]
-	segs     pool[sentSegment]
-	ranges   pool[oooRange]
-	waits    pool[timeWait]
-	chunks   *chunks
-	flows    flowTable
-	wheel    wheel
-	timedOut func(ref uint32)
+	cfg       Config
+	now       int64 // nanoseconds, of the last call that gave a time
+	used      int64 // see budget.go
+	flowKey   sipKey
+	isnKey    sipKey
+	tsKey     sipKey
+	cookieKey sipKey
+	conns     pool[Conn]
+	segs      pool[sentSegment]
+	ranges    pool[oooRange]
+	waits     pool[timeWait]
+	chunks    *chunks
+	flows     flowTable
+	wheel     wheel
+	timedOut  func(ref uint32)
 
 	listeners map[listenKey]*Listener
 	halfOpen  int
@@ -155,6 +156,8 @@ type Stats struct {
 	ChallengeAcks  uint64
 	NoFrame        uint64 // times Output had none
 	Overflows      uint64 // handshakes dropped: a backlog, or memory, was full
+	Cookies        uint64 // SYNs answered with a cookie
+	CookiesTaken   uint64 // connections made of one
 	TimeWaits      int    // connections in TIME-WAIT
 	HalfOpen       int    // connections in SYN-RECEIVED
 	Conns          int    // all that have memory, those in TIME-WAIT aside
@@ -179,7 +182,7 @@ func New(now int64, cfg Config) (*Engine, error) {
 		b.round2(label)
 		return sipKey{a.finish4(), b.finish4()}
 	}
-	e.flowKey, e.isnKey, e.tsKey = derive(1), derive(2), derive(3)
+	e.flowKey, e.isnKey, e.tsKey, e.cookieKey = derive(1), derive(2), derive(3), derive(4)
 	e.conns = newPool[Conn](7, 0)
 	e.segs = newPool[sentSegment](10, 0)
 	e.ranges = newPool[oooRange](8, 0)
@@ -265,7 +268,12 @@ func (e *Engine) Input(now int64, s *Segment) Verdict {
 	if ref == 0 {
 		return e.listenInput(s, h)
 	}
-	c := e.conns.at(ref)
+	e.conns.at(ref).run(s)
+	return Taken
+}
+
+// run processes a segment of the connection.
+func (c *Conn) run(s *Segment) {
 	c.flags |= flagBusy
 	c.input(s)
 	c.flags &^= flagBusy
@@ -274,7 +282,6 @@ func (e *Engine) Input(now int64, s *Segment) Verdict {
 	} else {
 		c.arm()
 	}
-	return Taken
 }
 
 // Owns reports whether a segment with this tuple belongs to a connection of the

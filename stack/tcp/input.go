@@ -42,7 +42,7 @@ func (c *Conn) input(s *Segment) {
 			return
 		}
 		c.synAcked(s)
-		c.sndWl1, c.sndWl2 = s.Seq-1, s.Ack
+		c.sndWl1-- // this very segment updates the window, scaled
 		c.afterHandshake()
 	}
 	if !c.inputAck(s) || c.state.over() {

@@ -22,6 +22,7 @@ type Listener struct {
 	queue    []uint32 // connections not yet accepted, oldest at queue[first]
 	first    int
 	closed   bool
+	cookieAt int64 // when the last SYN cookie was sent
 }
 
 // Listen has connections to addr accepted. The unspecified IPv4 address stands for
@@ -131,13 +132,22 @@ func (e *Engine) listenInput(s *Segment, hash uint32) Verdict {
 	case s.Flags&FlagRST != 0:
 		return Taken
 	case s.Flags&FlagACK != 0:
+		if s.Flags&FlagSYN == 0 && l.waiting() < l.backlog {
+			if c := e.takeCookie(l, s, hash); c != nil {
+				c.run(s)
+				return Taken
+			}
+		}
 		return NoConnection
 	case s.Flags&FlagSYN == 0 || s.Flags&FlagFIN != 0:
 		return Taken
 	}
-	// RFC 4987 section 3: what a flood of SYNs can take is bounded.
-	if l.halfOpen >= l.backlog || l.waiting() >= l.backlog {
+	if l.waiting() >= l.backlog {
 		e.stats.Overflows++
+		return Taken
+	}
+	if l.halfOpen >= l.backlog {
+		e.sendCookie(l, s) // what a flood of SYNs can take is bounded
 		return Taken
 	}
 	c := e.newConn(&s.Tuple, hash)
@@ -145,15 +155,21 @@ func (e *Engine) listenInput(s *Segment, hash uint32) Verdict {
 		e.stats.Overflows++
 		return Taken
 	}
+	e.halfOpened(l, c)
+	c.takeSyn(s)
+	c.flags |= flagOweSyn
+	c.pend()
+	return Taken
+}
+
+// halfOpened enters a connection in SYN-RECEIVED.
+func (e *Engine) halfOpened(l *Listener, c *Conn) {
 	c.state = StateSynReceived
-	c.flags |= flagPassive | flagInTable | flagOweSyn
+	c.flags |= flagPassive | flagInTable
 	c.listener = l
 	l.halfOpen++
 	e.halfOpen++
-	e.flows.insert(hash, c.id)
-	c.takeSyn(s)
-	c.pend()
-	return Taken
+	e.flows.insert(c.hash, c.id)
 }
 
 // takeSyn reads the peer's SYN: its sequence number and options.

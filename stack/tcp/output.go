@@ -4,7 +4,8 @@ import "encoding/binary"
 
 // Sizes of segments.
 const (
-	minMTU      = 576
+	minMTU      = 576 // below it a path is not believed to be
+	minMTU6     = 1280
 	minMSS      = 88 // what a peer may ask for: less would be all headers
 	defaultMSS  = 536
 	defaultMSS6 = 1220

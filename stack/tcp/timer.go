@@ -101,7 +101,7 @@ func (c *Conn) lossTimeout() {
 		if c.state == StateSynReceived {
 			c.fail(syscall.ETIMEDOUT) // an answer may still be under way; not worth a RST
 		} else {
-			c.reset(syscall.ETIMEDOUT)
+			c.reset(c.timedOut())
 		}
 		return
 	}
@@ -122,6 +122,15 @@ func (c *Conn) lossTimeout() {
 	default:
 		c.lossKind = lossNone
 	}
+}
+
+// timedOut is the error of a peer that does not answer: the reason, if a router has
+// said one (RFC 1122 section 4.2.3.9).
+func (c *Conn) timedOut() syscall.Errno {
+	if c.soft != 0 {
+		return syscall.Errno(c.soft)
+	}
+	return syscall.ETIMEDOUT
 }
 
 // retries is how many expirations in a row the connection takes.
@@ -215,7 +224,7 @@ func (c *Conn) keepTimeout() {
 	case c.state == StateSynSent || c.state == StateSynReceived || c.segHead != 0 || c.lossKind == lossPersist:
 		c.keepAt = c.e.now + int64(c.keepIdle)*int64(time.Second) // other timers watch
 	case c.probes >= c.keepCount:
-		c.reset(syscall.ETIMEDOUT)
+		c.reset(c.timedOut())
 	default:
 		c.probes++
 		c.flags |= flagKeepProbe

@@ -1,0 +1,129 @@
+package tcp
+
+import "time"
+
+// SYN cookies (RFC 4987 section 3.6). When a listener has as many handshakes under
+// way as it may, a SYN is answered without keeping anything: the sequence number of
+// the answer holds what the SYN said, under a keyed hash, and the ACK brings it
+// back. It has a count of 64 s in its top 5 bits, an index of the MSS in the next 3,
+// and 24 bits of hash. Window scale and SACK don't fit: they go to the low bits of the
+// timestamp, which then lies up to 63 ms back, and so are lost for a peer without
+// timestamps.
+
+// cookieMSS is what of the peer's MSS is kept: the largest of these that is not
+// larger. They are the common ones of IPv4, IPv6 and tunnels.
+var cookieMSS = [8]uint16{minMSS, 536, 1220, 1300, 1360, 1400, 1440, 1460}
+
+const (
+	cookiePeriod = 64 * time.Second
+	// cookieLife is how many periods a cookie is good for, after the one it was
+	// made in.
+	cookieLife = 1
+	// The low bits of a timestamp: 4 of window scale (15 is none), and SACK.
+	cookieBits  = 6
+	cookieSack  = 1 << 4
+	cookieScale = 1<<4 - 1
+)
+
+func (e *Engine) cookieCount() uint32 { return uint32(e.now / int64(cookiePeriod)) }
+
+// cookie is the initial sequence number for a SYN from iss with the MSS of an index.
+func (e *Engine) cookie(t *Tuple, iss, count, index uint32) uint32 {
+	mac := t.mac(&e.cookieKey, uint64(iss)<<32|uint64(count)<<3|uint64(index))
+	return count<<27 | index<<24 | uint32(mac)&0xffffff
+}
+
+// sendCookie answers a SYN statelessly.
+func (e *Engine) sendCookie(l *Listener, s *Segment) {
+	peer := uint16(defaultMSS)
+	if !s.Is4() {
+		peer = defaultMSS6
+	}
+	if s.HasMSS {
+		peer = s.MSS
+	}
+	index := uint32(len(cookieMSS) - 1)
+	for index > 0 && cookieMSS[index] > peer {
+		index--
+	}
+	o := synOptions{mss: e.ownMSS(&s.Tuple), scale: -1}
+	if s.HasTS {
+		o.ts, o.ecr = true, s.TSVal
+		low := uint32(cookieScale)
+		if s.HasScale {
+			low = uint32(s.Scale)
+			o.scale = int8(e.rcvScale)
+		}
+		if s.SackOK {
+			low |= cookieSack
+			o.sackOK = true
+		}
+		o.val = cookieStamp(e.millis(), low) + uint32(s.Tuple.hostMAC(&e.tsKey))
+	}
+	n := headerLen + o.len()
+	b := e.cfg.Output.Frame(nil, &s.Tuple, n)
+	if b == nil {
+		e.stats.NoFrame++
+		return
+	}
+	b = b[:n]
+	seq := e.cookie(&s.Tuple, s.Seq, e.cookieCount(), index)
+	putHeader(b, &s.Tuple, seq, s.Seq+1, FlagSYN|FlagACK, cookieWindow, n)
+	o.put(b[headerLen:])
+	seal(b, s.Tuple.pseudoSum())
+	e.cfg.Output.Send(nil, b)
+	e.stats.Sent++
+	e.stats.Cookies++
+	l.cookieAt = e.now
+}
+
+// cookieWindow is what a SYN-ACK with a cookie promises: what every connection gets.
+const cookieWindow = 2048
+
+// cookieStamp is the last time not after ms with these low bits.
+func cookieStamp(ms, low uint32) uint32 {
+	v := ms&^(1<<cookieBits-1) | low
+	if v > ms {
+		v -= 1 << cookieBits
+	}
+	return v
+}
+
+// takeCookie looks whether an ACK brings back a cookie, and if it does makes its
+// connection, in SYN-RECEIVED, which the ACK then completes. It returns nil if not.
+func (e *Engine) takeCookie(l *Listener, s *Segment, hash uint32) *Conn {
+	// While nothing was sent there is nothing to come back, and no use in guessing.
+	if l.cookieAt == 0 || e.now-l.cookieAt > int64((cookieLife+1)*cookiePeriod) {
+		return nil
+	}
+	iss, got := s.Seq-1, s.Ack-1
+	count, index := e.cookieCount(), got>>24&7
+	age := (count - got>>27) & 31
+	if age > cookieLife || e.cookie(&s.Tuple, iss, count-age, index) != got {
+		return nil
+	}
+	c := e.newConn(&s.Tuple, hash)
+	if c == nil {
+		e.stats.Overflows++
+		return nil
+	}
+	syn := Segment{Tuple: s.Tuple, Seq: iss, Flags: FlagSYN, Window: s.Window}
+	syn.HasMSS, syn.MSS = true, cookieMSS[index]
+	if s.HasTS {
+		low := s.TSEcr - uint32(s.Tuple.hostMAC(&e.tsKey))
+		syn.HasTS, syn.TSVal = true, s.TSVal
+		syn.SackOK = low&cookieSack != 0
+		if scale := low & cookieScale; scale <= maxScale {
+			syn.HasScale, syn.Scale = true, uint8(scale)
+		}
+	}
+	c.iss = got
+	c.sndUna, c.sndNxt = got, got+1
+	e.halfOpened(l, c)
+	c.takeSyn(&syn)
+	c.flags |= flagSYNRetr // when the SYN-ACK was sent is not known
+	c.rcvAdv = c.rcvNxt + cookieWindow
+	c.startRTO()
+	e.stats.CookiesTaken++
+	return c
+}
