@@ -120,7 +120,7 @@ func (b *bench) ask(ctx context.Context, w *workload, kind string, srv server, t
 	work := w.work
 	work.Warmup, work.Duration, work.Hold = b.cfg.Warmup, b.cfg.Duration, b.cfg.Duration
 	if work.Kind == rawload.Idle {
-		work.Hold = max(work.Hold, b.cfg.Hold)
+		work.Hold = max(work.Hold, b.cfg.Hold, time.Duration(work.Conns)*settlePerConn)
 	}
 	watch := b.watch(srv, kind, &work)
 	results, err := b.load(ctx, target, work)
@@ -161,6 +161,9 @@ func firstWrong(results []*rawload.Result) string {
 const (
 	setupTime   = 20 * time.Second
 	timePerConn = 300 * time.Microsecond
+	// settlePerConn is what a server may need to collect garbage while connections
+	// are held, and some time for it to be idle then.
+	settlePerConn = 30 * time.Microsecond
 )
 
 // load runs all generators at once.

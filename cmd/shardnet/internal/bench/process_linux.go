@@ -15,8 +15,9 @@ import (
 )
 
 // answerTimeout bounds how long a server takes to start, to end, or to answer. On
-// its core it may be busy with a load that was just ended.
-const answerTimeout = 30 * time.Second
+// its core it may be busy with a load that was just ended, or have to look for
+// garbage on hundreds of thousands of stacks.
+const answerTimeout = time.Minute
 
 // process is a server in a process of its own, on a CPU of its own.
 type process struct {

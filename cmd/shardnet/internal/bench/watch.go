@@ -46,7 +46,7 @@ type watch struct {
 	once sync.Once
 
 	before, first, last sample
-	complete            bool // first and last were taken
+	complete            bool // all were taken, and when they should be
 	err                 error
 }
 
@@ -88,11 +88,12 @@ func (w *watch) run() {
 		ask = w.srv.settle
 	}
 	w.first = w.take(ask)
-	if !w.sleep(to) {
+	// A server that took all the time to settle was never seen idle.
+	if w.first.at.After(to) || !w.sleep(to) {
 		return
 	}
 	w.last = w.take(w.srv.stats)
-	w.complete = w.err == nil && w.last.at.After(w.first.at)
+	w.complete = w.err == nil
 }
 
 // sleep sleeps until t. It returns false when the watch is over before.
@@ -136,6 +137,9 @@ func (b *bench) sample(srv server, ask func() (stats, error)) (s sample, err err
 
 // fill adds to run, whose rate is known, what the server used for it.
 func (w *watch) fill(run *report.Run, connected int) {
+	if w.idle {
+		w.fillIdle(run, float64(connected))
+	}
 	if !w.complete {
 		return
 	}
@@ -156,7 +160,6 @@ func (w *watch) fill(run *report.Run, connected int) {
 				run.Extra[k+"-per-second"] = float64(n-first.stats.Counters[k]) / seconds
 			}
 		}
-		w.fillIdle(run, float64(connected))
 		return
 	}
 	per := func(used float64) float64 { return used / (run.Rate * seconds) }
@@ -179,7 +182,7 @@ func (w *watch) fill(run *report.Run, connected int) {
 // fillIdle adds what connections cost that nobody uses: memory, after garbage was
 // collected and given back.
 func (w *watch) fillIdle(run *report.Run, connected float64) {
-	if connected == 0 {
+	if connected == 0 || w.first.at.IsZero() {
 		return
 	}
 	grown := func(before, after uint64) float64 { return (float64(after) - float64(before)) / connected }
