@@ -1,6 +1,6 @@
 # make demo    serve real clients and print what came of it
 # make test    all tests; as root with nothing skipped
-# make bench   measure beside the kernel and others, 10 minutes; as root
+# make bench   measure beside the kernel and others, a quarter of an hour; as root
 #
 # They do their own set-up on a Debian machine with Go. Without root they do
 # without what needs root, and say what that was.
@@ -13,7 +13,7 @@ export GOFLAGS := $(GOFLAGS) -buildvcs=false
 TESTFLAGS ?= -p 1 -count=1 -timeout 10m
 FUZZTIME  ?= 30s
 
-BENCHFLAGS ?= --duration 1s
+BENCHFLAGS ?= --duration 1s --repeat 3
 
 .PHONY: demo test bench build generate lint fuzz
 

@@ -58,8 +58,8 @@ type Config struct {
 type Peer struct {
 	Name string
 	App  string // what it speaks: "echo", "memcached", "source", "sink"
-	// Command is the program with its arguments, in which {addr}, {port} and
-	// {interface} stand for where to serve.
+	// Command is the program with its arguments, in which {addr} and {port} stand
+	// for where to serve.
 	Command []string
 }
 
@@ -235,7 +235,11 @@ func (b *bench) workload(ctx context.Context, w *workload, kinds []string) error
 	}
 	left := len(kinds)
 	gone := make([]bool, len(kinds))
-	for rep := range b.cfg.Repeat {
+	repeat := b.cfg.Repeat
+	if w.most > 0 {
+		repeat = min(repeat, w.most)
+	}
+	for rep := range repeat {
 		for i, kind := range kinds {
 			if gone[i] {
 				continue

@@ -239,7 +239,7 @@ func TestCores(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if run.Rate == 0 || run.Extra["server_wrong_shard"] != 0 {
+	if run.Rate == 0 || run.Extra["server-wrong-shard"] != 0 {
 		t.Errorf("run %+v", run)
 	}
 	if err := m.close(); err != nil || runtime.GOMAXPROCS(0) != before {

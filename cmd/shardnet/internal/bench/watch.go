@@ -2,6 +2,7 @@ package bench
 
 import (
 	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -171,10 +172,10 @@ func (w *watch) fill(run *report.Run, connected int) {
 		switch k {
 		case "retransmits", "rx_bad_checksum", "rx_dropped", "tx_dropped", "wrong_shard":
 			if v > 0 {
-				run.Extra["server_"+k] = float64(v) // all there were
+				run.Extra["server-"+strings.ReplaceAll(k, "_", "-")] = float64(v) // all there were
 			}
 		default:
-			run.Extra[k+"_per_request"] = per(float64(v - first.stats.Counters[k]))
+			run.Extra[strings.ReplaceAll(k, "_", "-")+"-per-request"] = per(float64(v - first.stats.Counters[k]))
 		}
 	}
 }

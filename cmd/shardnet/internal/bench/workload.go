@@ -30,6 +30,7 @@ type workload struct {
 	servers []string // kinds that can do it, in the order they take turns
 	mtu     int      // of the link; 0 is 1500
 	shards  int      // of the server, on a cable in memory; 0 is one, wherever
+	most    int      // repetitions, if fewer than asked for; 0 is no bound
 	work    rawload.Work
 }
 
@@ -151,6 +152,7 @@ func workloads(cfg *Config) []*workload {
 		add(&workload{
 			name: report.Idle, params: map[string]string{report.ParamConns: strconv.Itoa(n)},
 			app: "echo", unit: connectionsPerSecond, servers: idleServers,
+			most: 1, // what it is for, memory, hardly varies, and it takes long
 			work: rawload.Work{Kind: rawload.Idle, Conns: n, Payload: echoSize},
 		})
 	}

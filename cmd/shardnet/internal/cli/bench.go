@@ -28,7 +28,7 @@ func newBench(std Streams) *cobra.Command {
 		Short: "Measure shardnet beside the kernel's sockets and other servers",
 		Long: `Measures shardnet beside the kernel's sockets, gVisor's netstack as it comes,
 memcached, and a reflector of raw frames as the limit, each on one core, under
-load from raw frames on another. It takes some 20 minutes; choose with --run.
+load from raw frames on another. It takes half an hour; choose with --run.
 
 It needs root, for two network namespaces with a veth pair between them, which it
 makes and removes again. Without root there is --mem: our own servers on a cable
