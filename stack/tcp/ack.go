@@ -35,12 +35,14 @@ func (c *Conn) inputAck(s *Segment) bool {
 	if after(ack, c.sndUna) {
 		fin = c.cumulative(ack, &r)
 	}
-	if c.flags&flagSack != 0 && s.Blocks > 0 && inFlight {
+	if c.flags&flagSack != 0 && s.Blocks > 0 {
 		c.takeBlocks(&r)
 	}
 	c.updateWindow(s, window)
 	if inFlight {
 		c.recover(&r, dup)
+	} else {
+		c.probeAcked(&r)
 	}
 	if r.acked > 0 {
 		c.backoff = 0

@@ -60,6 +60,7 @@ func (c *Conn) inputSynSent(s *Segment) {
 		return
 	}
 	c.takeSyn(s)
+	c.rcvAdv = c.rcvNxt + min(c.rcvGrant, 65535) // as our SYN has said
 	if s.Flags&FlagACK == 0 {
 		// A simultaneous open.
 		c.state = StateSynReceived
@@ -70,13 +71,15 @@ func (c *Conn) inputSynSent(s *Segment) {
 	c.synAcked(s)
 	c.state = StateEstablished
 	c.flags |= flagAckNow
+	c.pend()
 	c.notify(Writable)
 	c.afterHandshake()
 	// Data and FIN may come with the SYN.
 	s.Seq++
 	s.Flags &^= FlagSYN
-	c.receive(s)
-	c.pend()
+	if c.trim(s) {
+		c.receive(s)
+	}
 }
 
 // echoed reports whether the segment's TSecr may be of a SYN of ours.
@@ -86,6 +89,7 @@ func (c *Conn) echoed(s *Segment) bool {
 
 // synAcked takes the acknowledgement of our SYN.
 func (c *Conn) synAcked(s *Segment) {
+	c.flags &^= flagOweSyn
 	c.sndUna = c.iss + 1
 	c.rackFack, c.undoMarker = c.sndUna, c.sndUna
 	if c.flags&flagSYNRetr == 0 {

@@ -13,6 +13,12 @@ func (c *Conn) input(s *Segment) {
 	if c.flags&flagKeepAlive != 0 {
 		c.keepAlive()
 	}
+	if c.state == StateSynReceived && s.Flags&(FlagSYN|FlagACK|FlagRST) == FlagSYN|FlagACK && s.Seq == c.rcvNxt-1 && s.Ack == c.sndNxt {
+		// The other half of a simultaneous open (RFC 9293 section 3.5, figure 8): its
+		// SYN is known, its ACK is new.
+		s.Seq++
+		s.Flags &^= FlagSYN
+	}
 	if !c.checkTimestamp(s) {
 		return
 	}

@@ -232,7 +232,7 @@ func (c *Conn) checkTimers() error {
 		return fmt.Errorf("%d bytes to send, and no timer: window %d", c.unsent(), c.sndWnd)
 	}
 	if c.flags&(flagAckNow|flagOweSyn) != 0 && !pending {
-		return fmt.Errorf("owes a segment, and is not pending")
+		return fmt.Errorf("owes a segment, and is not pending: flags %b", c.flags)
 	}
 	if c.flags&flagAckLater != 0 && c.ackAt == 0 && !pending {
 		return fmt.Errorf("owes an ACK without a timer")

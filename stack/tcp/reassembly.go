@@ -195,6 +195,7 @@ func (l *oooList) deliver(c *Conn) {
 		}
 		mem := r.q.mem
 		if dup := min(c.rcvNxt-r.start, r.q.n); dup > 0 {
+			c.oweDSack(r.start, r.start+dup)
 			r.q.discard(e.chunks, dup)
 		}
 		if after(r.end, c.rcvNxt) {

@@ -27,8 +27,12 @@ func (c *Conn) receive(s *Segment) {
 		}
 	}
 	if s.Flags&FlagFIN != 0 && c.flags&flagPeerFin == 0 {
-		c.flags |= flagPeerFin
-		c.peerFin = s.Seq + uint32(len(s.Payload))
+		// A FIN before text that has arrived contradicts it, and is not believed.
+		fin := s.Seq + uint32(len(s.Payload))
+		if !before(fin, c.rcvNxt) && (c.ooo.tail == 0 || !before(fin, c.e.ranges.at(c.ooo.tail).end)) {
+			c.flags |= flagPeerFin
+			c.peerFin = fin
+		}
 	}
 	if c.flags&flagPeerFin != 0 {
 		if c.rcvNxt == c.peerFin {

@@ -118,7 +118,6 @@ func (c *Conn) endRecovery() {
 	}
 	c.caState = caOpen
 	c.dupAcks = 0
-	c.undoRetrans = 0
 	if c.reoPersist > 0 {
 		c.reoPersist--
 		if c.reoPersist == 0 {
@@ -127,7 +126,8 @@ func (c *Conn) endRecovery() {
 	}
 }
 
-// undo takes a reduction back: nothing was lost.
+// undo takes a reduction back: nothing was lost. A D-SACK may tell so after recovery
+// has ended.
 func (c *Conn) undo() {
 	c.undoRetrans = 0
 	if c.priorCwnd == 0 {

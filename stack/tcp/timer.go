@@ -186,6 +186,9 @@ func (c *Conn) armLoss() {
 // connection fails with ETIMEDOUT. Times are whole seconds, at least one; zero values
 // mean 15 s, 15 s and 9.
 func (c *Conn) SetKeepAlive(on bool, idle, interval time.Duration, count int) {
+	if c.state.over() {
+		return
+	}
 	if !on {
 		c.flags &^= flagKeepAlive
 		c.keepAt = 0
