@@ -90,22 +90,26 @@ func cookieStamp(ms, low uint32) uint32 {
 }
 
 // takeCookie looks whether an ACK brings back a cookie, and if it does makes its
-// connection, in SYN-RECEIVED, which the ACK then completes. It returns nil if not.
-func (e *Engine) takeCookie(l *Listener, s *Segment, hash uint32) *Conn {
+// connection, in SYN-RECEIVED, which the ACK then completes; nil, if there is no room
+// for it now.
+func (e *Engine) takeCookie(l *Listener, s *Segment, hash uint32) (c *Conn, ok bool) {
 	// While nothing was sent there is nothing to come back, and no use in guessing.
 	if l.cookieAt == 0 || e.now-l.cookieAt > int64((cookieLife+1)*cookiePeriod) {
-		return nil
+		return nil, false
 	}
 	iss, got := s.Seq-1, s.Ack-1
 	count, index := e.cookieCount(), got>>24&7
 	age := (count - got>>27) & 31
 	if age > cookieLife || e.cookie(&s.Tuple, iss, count-age, index) != got {
-		return nil
+		return nil, false
 	}
-	c := e.newConn(&s.Tuple, hash)
+	if l.waiting() < l.backlog {
+		c = e.newConn(&s.Tuple, hash)
+	}
 	if c == nil {
+		// As if the ACK were lost: the peer's data brings the cookie again.
 		e.stats.Overflows++
-		return nil
+		return nil, true
 	}
 	syn := Segment{Tuple: s.Tuple, Seq: iss, Flags: FlagSYN, Window: s.Window}
 	syn.HasMSS, syn.MSS = true, cookieMSS[index]
@@ -125,5 +129,5 @@ func (e *Engine) takeCookie(l *Listener, s *Segment, hash uint32) *Conn {
 	c.rcvAdv = c.rcvNxt + cookieWindow
 	c.startRTO()
 	e.stats.CookiesTaken++
-	return c
+	return c, true
 }

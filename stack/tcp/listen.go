@@ -132,13 +132,17 @@ func (e *Engine) listenInput(s *Segment, hash uint32) Verdict {
 	case s.Flags&FlagRST != 0:
 		return Taken
 	case s.Flags&FlagACK != 0:
-		if s.Flags&FlagSYN == 0 && l.waiting() < l.backlog {
-			if c := e.takeCookie(l, s, hash); c != nil {
-				c.run(s)
-				return Taken
-			}
+		if s.Flags&FlagSYN != 0 {
+			return NoConnection
 		}
-		return NoConnection
+		c, ok := e.takeCookie(l, s, hash)
+		if !ok {
+			return NoConnection
+		}
+		if c != nil {
+			c.run(s)
+		}
+		return Taken
 	case s.Flags&FlagSYN == 0 || s.Flags&FlagFIN != 0:
 		return Taken
 	}
