@@ -19,6 +19,8 @@ type Task interface {
 
 // tasks is the list of what is to run in the loop's next turn.
 type tasks struct {
+	waiting atomic.Bool // list is not empty
+
 	mu     sync.Mutex
 	list   []Task
 	closed bool
@@ -40,6 +42,7 @@ func (sh *Shard) Post(t Task) {
 	sh.tasks.mu.Lock()
 	if !sh.tasks.closed {
 		sh.tasks.list = append(sh.tasks.list, t)
+		sh.tasks.waiting.Store(true)
 	}
 	sh.tasks.mu.Unlock()
 	sh.kick()
@@ -62,11 +65,11 @@ func (sh *Shard) Serve(socket interface{ Shard() int }, t Task) error {
 // runTasks runs what was posted and returns how much that was. Loop only.
 func (sh *Shard) runTasks() int {
 	ts := &sh.tasks
-	ts.mu.Lock()
-	if len(ts.list) == 0 {
-		ts.mu.Unlock()
+	if !ts.waiting.Load() {
 		return 0
 	}
+	ts.mu.Lock()
+	ts.waiting.Store(false)
 	ts.run, ts.list = ts.list, ts.run[:0]
 	ts.mu.Unlock()
 	for i, t := range ts.run {
@@ -144,6 +147,7 @@ func (sh *Shard) AtEnd(t Task) (cancel func()) {
 func (ts *tasks) close() {
 	ts.mu.Lock()
 	ts.closed, ts.list = true, nil
+	ts.waiting.Store(false)
 	last := ts.last
 	ts.last = nil
 	ts.mu.Unlock()
@@ -153,8 +157,4 @@ func (ts *tasks) close() {
 }
 
 // pending reports whether a task waits.
-func (ts *tasks) pending() bool {
-	ts.mu.Lock()
-	defer ts.mu.Unlock()
-	return len(ts.list) > 0
-}
+func (ts *tasks) pending() bool { return ts.waiting.Load() }

@@ -25,6 +25,9 @@ const (
 	stuckRetry = time.Millisecond
 	// linkRetry is how often it looks whether a link that was down is up again.
 	linkRetry = 100 * time.Millisecond
+	// idleYield is after how many turns without work a polling loop lets others run:
+	// about a microsecond.
+	idleYield = 8
 	// stallLogEvery bounds what the log says of handlers that take too long.
 	stallLogEvery = 10 * time.Second
 	nicID         = tcpip.NICID(1)
@@ -101,9 +104,14 @@ func (sh *Shard) run() {
 			sh.st.log.Warn("shard runs unpinned", "shard", sh.index, "cpu", cpus[sh.index], "error", err)
 		}
 	}
-	poll := poller{max: int64(max(sh.st.cfg.Spin, 0)), last: sh.clock.refresh()}
-	for !sh.stopping.Load() {
-		now := sh.clock.refresh()
+	now := sh.clock.refresh()
+	poll := poller{max: int64(max(sh.st.cfg.Spin, 0)), last: now}
+	for idle := 0; !sh.stopping.Load(); {
+		before := now
+		now = sh.clock.refresh()
+		if sh.ran != nil { // last turn, which did not sleep then
+			sh.checkStall(before, now)
+		}
 		timers := sh.clock.runTimers(now)
 		work := timers
 		n, err := sh.receive()
@@ -116,9 +124,6 @@ func (sh *Shard) run() {
 			work += sh.tcp.Drain()
 		}
 		work += sh.runTasks()
-		if sh.ran != nil {
-			sh.checkStall(now)
-		}
 		woken := sh.notified.Load() != 0
 		if woken {
 			sh.notified.Store(0)
@@ -127,6 +132,9 @@ func (sh *Shard) run() {
 				// they are on this processor's run queue, and what they answer
 				// leaves in this turn, in one packet with the acknowledgement.
 				sh.counters.local[yields]++
+				if sh.ran != nil {
+					sh.checkStall(now, sh.clock.real())
+				}
 				runtime.Gosched()
 			}
 		}
@@ -151,24 +159,27 @@ func (sh *Shard) run() {
 		case work > 0 || woken:
 			poll.worked(now)
 			sh.counters.publish()
+			idle = 0
 		case poll.poll(now):
-			if !pinned {
+			// To yield takes longer than a turn that finds nothing.
+			if idle++; !pinned && idle%idleYield == 0 {
 				runtime.Gosched()
 			}
 		default:
 			sh.sleep()
+			idle = 0
 		}
 	}
 	sh.counters.publish()
 	sh.tasks.close()
 }
 
-// checkStall counts and logs a turn, begun at start, in which tasks or handlers
+// checkStall counts and logs a turn, from start to end, in which tasks or handlers
 // kept the loop from its queue for too long.
-func (sh *Shard) checkStall(start int64) {
+func (sh *Shard) checkStall(start, end int64) {
 	ran := sh.ran
 	sh.ran = nil
-	took := time.Duration(sh.clock.real() - start)
+	took := time.Duration(end - start)
 	if took <= sh.st.cfg.HandlerLimit {
 		return
 	}
