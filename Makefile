@@ -15,7 +15,7 @@ FUZZTIME  ?= 30s
 
 BENCHFLAGS ?= --duration 1s --repeat 3
 
-.PHONY: demo test bench build generate lint fuzz
+.PHONY: demo test bench build pgo generate lint fuzz
 
 demo: build
 	./bin/shardnet demo
@@ -31,8 +31,13 @@ bench: build
 	sh test/setup.sh test
 	./bin/shardnet bench $(BENCHFLAGS) --json bin/bench.json --html bin/bench.html --markdown BENCHMARKS.md
 
+# The profile is worth some 5 % to TCP; "make pgo" makes it anew.
 build:
-	go build -o bin/shardnet ./cmd/shardnet
+	go build -pgo cmd/shardnet/shardnet.pgo -o bin/shardnet ./cmd/shardnet
+
+pgo: build
+	./bin/shardnet bench --run 'udp-*,memcached-*,tcp-*,bulk-*' --servers handler,conn --repeat 1 --duration 3s --profiles bin/profiles
+	go tool pprof -proto bin/profiles/*.prof >cmd/shardnet/shardnet.pgo
 
 # Compiles the XDP program; its object is committed, so that nobody else needs clang.
 generate:

@@ -24,8 +24,8 @@ func (e *Engine) reserve(n int64) bool {
 // initialGrant is the receive buffer of a new connection: what the configuration
 // says while memory is plenty, and less as it runs out, so that many small
 // connections are preferred to few large ones. 0 means that there is none.
-func (e *Engine) initialGrant() uint32 {
-	grant := uint32(e.cfg.RecvBuffer)
+func (e *Engine) initialGrant(most uint32) uint32 {
+	grant := min(uint32(e.cfg.RecvBuffer), most)
 	free := e.cfg.Memory - e.used
 	switch {
 	case free < e.cfg.Memory/8:
@@ -41,11 +41,62 @@ func (e *Engine) initialGrant() uint32 {
 	return grant
 }
 
+// halfOpenGrant is the most of a receive buffer that a handshake under way has:
+// a flood of SYNs reserves little, and a peer's initial window still fits.
+const halfOpenGrant = 16384
+
+// openGrant gives a connection that was accepted what others have from the start.
+func (c *Conn) openGrant() {
+	want := uint32(c.e.cfg.RecvBuffer)
+	if c.rcvGrant < min(want, halfOpenGrant) {
+		return // memory was short when it came
+	}
+	if more := want - c.rcvGrant; c.e.used+int64(more) <= c.e.cfg.Memory/2 {
+		c.e.used += int64(more)
+		c.rcvGrant = want
+	}
+}
+
+// shrinkGrant gives back what an idle connection has had more than others. What
+// the peer was promised can't be, so this happens as it sends again.
+func (c *Conn) shrinkGrant() {
+	if keep := max(uint32(c.e.cfg.RecvBuffer), c.rcvAdv-c.rcvNxt+c.rq.n); keep < c.rcvGrant {
+		c.e.used -= int64(c.rcvGrant - keep)
+		c.rcvGrant = keep
+	}
+	if c.rcvGrant <= uint32(c.e.cfg.RecvBuffer) {
+		c.flags &^= flagShrink
+	}
+}
+
+// plenty reports whether a Write that found no memory is worth repeating.
+func (e *Engine) plenty() bool { return e.cfg.Memory-e.used >= 4*maxChunk }
+
+// feed tells connections that waited for memory of it.
+func (e *Engine) feed() {
+	for len(e.starved) > 0 && e.plenty() {
+		c := e.conns.at(e.starved[len(e.starved)-1])
+		e.starved = e.starved[:len(e.starved)-1]
+		c.flags &^= flagStarved
+		if c.state.over() {
+			c.release()
+		} else if c.flags&flagWantWrite != 0 {
+			c.flags &^= flagWantWrite
+			c.notify(Writable)
+		}
+	}
+}
+
 // growGrant doubles the receive buffer, if memory allows: only out of the half
 // that is not kept for new connections and for sending.
 func (c *Conn) growGrant() {
 	e := c.e
-	more := min(c.rcvGrant, uint32(e.cfg.MaxRecvBuffer)-min(c.rcvGrant, uint32(e.cfg.MaxRecvBuffer)))
+	most := uint32(e.cfg.MaxRecvBuffer)
+	if c.rcvMost != 0 {
+		most = c.rcvMost
+	}
+	c.flags &^= flagShrink
+	more := min(c.rcvGrant, most-min(c.rcvGrant, most))
 	if more > 0 && e.used+int64(more) <= e.cfg.Memory/2 {
 		e.used += int64(more)
 		c.rcvGrant += more
@@ -55,6 +106,9 @@ func (c *Conn) growGrant() {
 // sendLimit bounds the send queue: twice the congestion window, so that there
 // is data to send when an acknowledgement comes, within the configured bounds.
 func (c *Conn) sendLimit() uint32 {
+	if c.sndMost != 0 {
+		return c.sndMost
+	}
 	return min(max(2*c.cwnd, uint32(c.e.cfg.SendBuffer)), uint32(c.e.cfg.MaxSendBuffer))
 }
 

@@ -87,6 +87,8 @@ const (
 	flagProbing                     // a tail loss probe is out
 	flagProbeRetr                   // and was a retransmission
 	flagDSack                       // a D-SACK block is owed to the peer
+	flagShrink                      // the receive buffer goes back to its first size
+	flagStarved                     // on Engine.starved
 	flagSYNRetr                     // SYN or SYN-ACK was retransmitted: no RTT sample
 )
 
@@ -154,6 +156,7 @@ type Conn struct {
 	rcvAdv              uint32 // the right edge ever advertised
 	lastAck             uint32 // RFC 7323's Last.ACK.sent
 	rcvGrant            uint32 // bytes of receive buffer reserved from the budget
+	rcvMost, sndMost    uint32 // set by SetReadBuffer, SetWriteBuffer
 	rq                  queue
 	ooo                 oooList
 	dsack               SackBlock
@@ -269,7 +272,13 @@ func (c *Conn) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	n := min(len(p), max(0, int(c.sendLimit())-int(c.sq.n)))
-	n = c.reserveSend(n)
+	if room := c.reserveSend(n); room < n {
+		n = room
+		if c.flags&flagStarved == 0 {
+			c.flags |= flagStarved
+			c.e.starved = append(c.e.starved, c.id)
+		}
+	}
 	if n > 0 {
 		mem := c.sq.mem
 		c.sq.append(c.e.chunks, p[:n])
@@ -305,8 +314,10 @@ func (c *Conn) CloseWrite() error {
 // CloseRead has what arrives from now on acknowledged and discarded.
 func (c *Conn) CloseRead() {
 	c.flags |= flagReadShut
-	c.rq.free(c.e.chunks)
-	c.consumed()
+	if c.rq.n > 0 {
+		c.rq.free(c.e.chunks)
+		c.consumed()
+	}
 }
 
 // Close gives the connection up: a FIN follows what was written, and the engine
@@ -363,6 +374,17 @@ func (c *Conn) SetNoDelay(on bool) {
 		c.flags |= flagNagle
 	}
 }
+
+// SetReadBuffer has the receive buffer grow to n bytes and no further, in place of
+// Config.MaxRecvBuffer. What was promised to the peer is not taken back.
+func (c *Conn) SetReadBuffer(n int) {
+	c.rcvMost = uint32(min(max(n, 2048), 1<<29))
+	c.flags |= flagShrink
+}
+
+// SetWriteBuffer has Write take n bytes beyond what is acknowledged, whatever the
+// congestion window.
+func (c *Conn) SetWriteBuffer(n int) { c.sndMost = uint32(min(max(n, 2048), 1<<29)) }
 
 // sendFin queues a FIN and moves to the state that has sent one; it may wait for
 // queued data, and for the handshake.
@@ -470,7 +492,7 @@ func (c *Conn) finish(s State) {
 // release returns the memory once neither the application nor a list of the engine
 // knows the connection.
 func (c *Conn) release() {
-	if !c.state.over() || c.flags&(flagOwned|flagPending|flagReady|flagBusy) != 0 || c.listener != nil {
+	if !c.state.over() || c.flags&(flagOwned|flagPending|flagReady|flagBusy|flagStarved) != 0 || c.listener != nil {
 		return
 	}
 	e := c.e

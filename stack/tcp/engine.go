@@ -133,10 +133,12 @@ type Engine struct {
 
 	pending, flushing []uint32
 	ready             []uint32
+	starved           []uint32 // connections whose Write found no memory
 	readyNext         int
 
 	rcvScale   uint8
 	challenges bucket
+	resets     bucket
 	stats      Stats
 }
 
@@ -208,12 +210,13 @@ func (e *Engine) Stats() Stats {
 	return s
 }
 
-// newConn makes a connection, not yet in the flow table. nil: no memory.
-func (e *Engine) newConn(t *Tuple, hash uint32) *Conn {
+// newConn makes a connection, not yet in the flow table, with a receive buffer of at most
+// so much. nil: no memory.
+func (e *Engine) newConn(t *Tuple, hash, most uint32) *Conn {
 	if !e.reserve(connCost) {
 		return nil
 	}
-	grant := e.initialGrant()
+	grant := e.initialGrant(most)
 	if grant == 0 {
 		e.used -= connCost
 		return nil
@@ -318,11 +321,25 @@ func (e *Engine) Flush(now int64) (more bool) {
 			c.arm()
 		}
 	}
+	e.feed()
 	return more
 }
 
 // Pending reports whether Flush has something to do.
-func (e *Engine) Pending() bool { return len(e.pending) > 0 }
+func (e *Engine) Pending() bool { return len(e.pending) > 0 || len(e.starved) > 0 && e.plenty() }
+
+// All calls f for each connection that the application holds, until f returns false.
+// f may close it.
+func (e *Engine) All(f func(c *Conn) bool) {
+	for k := range e.conns.slabs {
+		items := e.conns.slabs[k].items
+		for i := range items {
+			if c := &items[i]; c.e != nil && c.flags&flagOwned != 0 && !f(c) {
+				return
+			}
+		}
+	}
+}
 
 // Advance runs the timers that are due. What they have to send is sent by Flush.
 func (e *Engine) Advance(now int64) {

@@ -182,16 +182,29 @@ func (c *Conn) inputReset(s *Segment) {
 	}
 }
 
-// bucket is a token bucket of a whole second's worth.
+// bucket bounds how often something is done in a second.
 type bucket struct {
-	tokens int
+	done   int
 	second int64
 }
 
-// challengesPerSecond bounds the challenge ACKs of an engine (RFC 5961 section 7).
-// A connection sends at most two a second, so that a blind attacker can't learn
-// of one connection by what another has used up (CVE-2016-5696).
-const challengesPerSecond = 1000
+func (b *bucket) take(now int64, most int) bool {
+	if s := now >> 30; s != b.second {
+		*b = bucket{second: s}
+	}
+	b.done++
+	return b.done <= most
+}
+
+// Bounds of what segments can make an engine send that are of no use to its own
+// connections: challenge ACKs (RFC 5961 section 7) and the like, and RSTs for
+// segments of no connection. A connection sends at most two challenges a second,
+// so that a blind attacker can't learn of one connection by what another has used
+// up (CVE-2016-5696).
+const (
+	challengesPerSecond = 1000
+	resetsPerSecond     = 5000
+)
 
 func (c *Conn) mayChallenge() bool {
 	e := c.e
@@ -199,13 +212,9 @@ func (c *Conn) mayChallenge() bool {
 	if c.challenged != 0 && ms-c.challenged < 500 {
 		return false
 	}
-	if s := e.now >> 30; s != e.challenges.second {
-		e.challenges = bucket{tokens: challengesPerSecond, second: s}
-	}
-	if e.challenges.tokens == 0 {
+	if !e.challenges.take(e.now, challengesPerSecond) {
 		return false
 	}
-	e.challenges.tokens--
 	c.challenged = ms
 	return true
 }

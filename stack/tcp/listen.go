@@ -150,11 +150,11 @@ func (e *Engine) listenInput(s *Segment, hash uint32) Verdict {
 		e.stats.Overflows++
 		return Taken
 	}
-	if l.halfOpen >= l.backlog {
+	if l.halfOpen >= l.backlog || e.cfg.Memory-e.used < e.cfg.Memory/8 {
 		e.sendCookie(l, s) // what a flood of SYNs can take is bounded
 		return Taken
 	}
-	c := e.newConn(&s.Tuple, hash)
+	c := e.newConn(&s.Tuple, hash, halfOpenGrant)
 	if c == nil {
 		e.stats.Overflows++
 		return Taken
@@ -228,6 +228,7 @@ func (c *Conn) established() bool {
 	l.halfOpen--
 	c.e.halfOpen--
 	c.state = StateEstablished
+	c.openGrant()
 	if l.first > 0 && len(l.queue) == cap(l.queue) {
 		l.queue = l.queue[:copy(l.queue, l.queue[l.first:])]
 		l.first = 0

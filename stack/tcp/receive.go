@@ -1,5 +1,7 @@
 package tcp
 
+import "time"
+
 // receive takes a segment's text and FIN (RFC 9293 section 3.10.7.4, seventh and
 // eighth). It has been trimmed to the window.
 func (c *Conn) receive(s *Segment) {
@@ -12,7 +14,7 @@ func (c *Conn) receive(s *Segment) {
 		return // after the peer's FIN there is no text
 	}
 	if n := uint32(len(s.Payload)); n > 0 {
-		if c.flags&flagOwned == 0 && c.listener == nil {
+		if c.orphan() {
 			// Closed, and nobody will read it: the peer must know (RFC 9293 section
 			// 3.10.7.4 refers to RFC 1122 section 4.2.2.13).
 			c.reset(0)
@@ -168,6 +170,9 @@ func (c *Conn) consumed() {
 	}
 }
 
+// idleBuffer is the time after which a receive buffer that has grown shrinks again.
+const idleBuffer = int64(time.Second)
+
 // tuneGrant doubles the receive buffer when the application took more than half of it
 // in one round trip: then the buffer, and not the path or the application, is what
 // bounds the rate.
@@ -177,12 +182,19 @@ func (c *Conn) tuneGrant() {
 	if rtt == 0 {
 		rtt = max(c.srtt, 1000)
 	}
+	if c.flags&flagShrink != 0 {
+		c.shrinkGrant()
+	}
 	taken := c.rcvNxt - c.rq.n
 	if e.now-c.drsAt < int64(rtt)*1000 {
 		return
 	}
-	if c.drsAt != 0 && taken-c.drsSeq > c.rcvGrant/2 {
+	switch {
+	case c.drsAt == 0:
+	case taken-c.drsSeq > c.rcvGrant/2:
 		c.growGrant()
+	case e.now-c.drsAt > idleBuffer && c.rcvGrant > uint32(e.cfg.RecvBuffer):
+		c.flags |= flagShrink
 	}
 	c.drsAt, c.drsSeq = e.now, taken
 }

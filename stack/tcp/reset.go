@@ -1,9 +1,9 @@
 package tcp
 
 // Reject answers a segment of no connection with a RST (RFC 9293 section 3.10.7.1), if
-// a frame is free.
+// a frame is free, and not more than so many a second.
 func (e *Engine) Reject(s *Segment) {
-	if s.Flags&FlagRST != 0 {
+	if s.Flags&FlagRST != 0 || !e.resets.take(e.now, resetsPerSecond) {
 		return
 	}
 	seq, ack, fl := s.Ack, uint32(0), uint8(FlagRST)

@@ -174,11 +174,11 @@ func TestRules(t *testing.T) {
 		{name: "window is scaled, but for the SYN's", rfc: "7323 2.2", script: `
 			listen
 			< S 0(0) win 1000 mss 1000 ws 3 sackok ts 1
-			> SA 0(0) ack 1 ws 7 win 65535
+			> SA 0(0) ack 1 ws 7 win 16384
 			< A 1(0) ack 1 win 100 ts 2
 			accept
 			write 900
-			> A 1(800) ack 1 win 511
+			> A 1(800) ack 1 win 512
 			< A 1(0) ack 801 win 100 ts 3
 			> PA 801(100) ack 1`},
 		{name: "PAWS", rfc: "7323 5.3", script: acceptedAll + `
@@ -308,6 +308,43 @@ func TestRules(t *testing.T) {
 			> A 100(0) ack 1
 			< A 1(0) ack 101 win 50000
 			> PA 101(100) ack 1`},
+		{name: "a peer that answers probes is not given up", rfc: "1122 4.2.2.17", cfg: Config{Retries: 3, MaxRTO: time.Second}, script: accepted + `
+			write 100
+			> PA 1(100) ack 1
+			< A 1(0) ack 101 win 0
+			write 100
+			+205ms
+			> A 100(0) ack 1
+			< A 1(0) ack 101 win 0
+			+405ms
+			> A 100(0) ack 1
+			< A 1(0) ack 101 win 0
+			+805ms
+			> A 100(0) ack 1
+			< A 1(0) ack 101 win 0
+			+1005ms
+			> A 100(0) ack 1
+			< A 1(0) ack 101 win 0
+			+1005ms
+			> A 100(0) ack 1
+			< A 1(0) ack 101 win 0
+			state ESTABLISHED
+			close
+			+1005ms
+			> RA 101(0) ack 1
+			none`},
+		{name: "a peer that does not answer probes is", rfc: "9293 3.8.6.1", cfg: Config{Retries: 2, MaxRTO: time.Second}, script: accepted + `
+			write 100
+			> PA 1(100) ack 1
+			< A 1(0) ack 101 win 0
+			write 100
+			+205ms
+			> A 100(0) ack 1
+			+405ms
+			> A 100(0) ack 1
+			+805ms
+			> RA 101(0) ack 1
+			err ETIMEDOUT`},
 		{name: "silly window is not filled", rfc: "1122 4.2.3.4", script: accepted + `
 			write 100
 			> PA 1(100) ack 1

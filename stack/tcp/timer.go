@@ -95,9 +95,14 @@ func (c *Conn) lossTimeout() {
 	if kind == lossNone {
 		return
 	}
-	if int(c.backoff) >= c.retries() {
-		// RFC 9293 section 3.8.3, R2. A peer that answers window probes is not given
-		// up (RFC 1122 section 4.2.2.17): answers take the count back.
+	tries := c.backoff
+	if kind == lossPersist && !c.orphan() {
+		// RFC 1122 section 4.2.2.17: a peer that answers probes is not given up, for
+		// as long as its window stays closed; but nobody waits for an orphan's data.
+		tries = c.probes
+	}
+	if int(tries) >= c.retries() {
+		// RFC 9293 section 3.8.3, R2.
 		if c.state == StateSynReceived {
 			c.fail(syscall.ETIMEDOUT) // an answer may still be under way; not worth a RST
 		} else {
@@ -113,7 +118,8 @@ func (c *Conn) lossTimeout() {
 		c.startRTO()
 		c.pend()
 	case kind == lossPersist:
-		c.backoff++
+		c.backoff += 1 - c.backoff/255
+		c.probes += 1 - c.probes/255
 		c.flags |= flagPersist
 		c.lossAt = c.e.now + c.timeoutAfter()
 		c.pend()
@@ -138,11 +144,14 @@ func (c *Conn) retries() int {
 	switch {
 	case c.state == StateSynSent || c.state == StateSynReceived:
 		return c.e.cfg.SynRetries
-	case c.flags&flagOwned == 0 && c.listener == nil:
+	case c.orphan():
 		return min(orphanRetries, c.e.cfg.Retries)
 	}
 	return c.e.cfg.Retries
 }
+
+// orphan reports whether the application has closed the connection.
+func (c *Conn) orphan() bool { return c.flags&flagOwned == 0 && c.listener == nil }
 
 // startRTO starts the retransmission timer over.
 func (c *Conn) startRTO() {

@@ -100,7 +100,7 @@ func (e *Engine) timeWaitInput(ref uint32, s *Segment) bool {
 		// RFC 9293 section 3.10.7.4: the FIN again; the wait starts over.
 		e.unqueueWait(ref)
 		e.queueWait(ref)
-	} else if s.length() == 0 && s.Seq == w.rcvNxt {
+	} else if s.length() == 0 && s.Seq == w.rcvNxt || !e.challenges.take(e.now, challengesPerSecond) {
 		return false // a pure ACK asks for nothing
 	}
 	e.sendWaitAck(w, e.millis())
