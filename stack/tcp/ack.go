@@ -40,7 +40,7 @@ func (c *Conn) inputAck(s *Segment) bool {
 	}
 	c.updateWindow(s, window)
 	if inFlight {
-		c.recover(&r, dup)
+		c.react(&r, dup)
 	} else {
 		c.probeAcked(&r)
 	}

@@ -12,9 +12,9 @@ const (
 // dupThresh is RFC 5681's three duplicate ACKs.
 const dupThresh = 3
 
-// recover draws the consequences of an acknowledgement: what is lost, and how much
+// react draws the consequences of an acknowledgement: what is lost, and how much
 // may be in flight.
-func (c *Conn) recover(r *ackResult, dup bool) {
+func (c *Conn) react(r *ackResult, dup bool) {
 	sack := c.flags&flagSack != 0
 	if r.acked > 0 {
 		if r.sampled && !r.retrAcked {

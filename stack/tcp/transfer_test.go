@@ -182,7 +182,7 @@ func TestTransferUnderFaults(t *testing.T) {
 		{name: "short of frames", there: path{}, back: path{}, short: 0.3},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			for seed := range simSeeds(6) {
+			for seed := range simSeeds(4) {
 				t.Run(fmt.Sprint(seed), func(t *testing.T) {
 					s := newSim(t, uint64(seed), tc.cfg)
 					s.paths, s.frames = [2]path{tc.there, tc.back}, tc.short

@@ -1,0 +1,203 @@
+package tcp
+
+import (
+	"io"
+	"net/netip"
+	"syscall"
+)
+
+// The calls of an application to its connection.
+
+// Tuple returns the connection's addresses and ports.
+func (c *Conn) Tuple() *Tuple { return &c.tuple }
+
+// LocalAddr and RemoteAddr are the ends of the connection.
+func (c *Conn) LocalAddr() netip.AddrPort { return c.tuple.LocalAddr() }
+
+// RemoteAddr is the peer's address.
+func (c *Conn) RemoteAddr() netip.AddrPort { return c.tuple.RemoteAddr() }
+
+// State returns the connection's state.
+func (c *Conn) State() State { return c.state }
+
+// Listener is the listener that a connection waits at to be accepted, or nil.
+func (c *Conn) Listener() *Listener { return c.listener }
+
+// Err returns why the connection is over: nil while it is not or if it ended in
+// order, else a syscall.Errno.
+func (c *Conn) Err() error {
+	if c.err == 0 {
+		return nil
+	}
+	return syscall.Errno(c.err)
+}
+
+// Buffered returns how many received bytes can be read.
+func (c *Conn) Buffered() int { return int(c.rq.n) }
+
+// Unsent returns how many written bytes the peer has not acknowledged.
+func (c *Conn) Unsent() int { return int(c.sq.n) }
+
+// Read copies received bytes to p. With none to copy it returns io.EOF after the
+// peer's FIN, a syscall.Errno if the connection broke, or ErrWouldBlock.
+func (c *Conn) Read(p []byte) (int, error) {
+	if c.rq.n == 0 {
+		return 0, c.readError(len(p))
+	}
+	n := c.rq.read(c.e.chunks, p)
+	c.consumed()
+	return n, nil
+}
+
+// Peek returns received bytes that lie in one piece, as many as do, without
+// taking them. They are valid until Discard, Read or Input. Errors are Read's.
+func (c *Conn) Peek() ([]byte, error) {
+	if c.rq.n == 0 {
+		return nil, c.readError(1)
+	}
+	return c.rq.front(c.e.chunks), nil
+}
+
+// Discard takes n bytes, at most Buffered, that were seen by Peek.
+func (c *Conn) Discard(n int) {
+	if n > 0 && c.rq.n > 0 {
+		c.rq.discard(c.e.chunks, min(uint32(n), c.rq.n))
+		c.consumed()
+	}
+}
+
+func (c *Conn) readError(want int) error {
+	switch {
+	case c.flags&(flagRecvFin|flagReadShut) != 0:
+		return io.EOF
+	case c.err != 0:
+		return syscall.Errno(c.err)
+	case c.state.over():
+		return io.EOF
+	case want == 0:
+		return nil
+	}
+	return ErrWouldBlock
+}
+
+// Write copies bytes of p to be sent at the next Flush, and returns how many. When
+// n < len(p) the error is ErrWouldBlock, if room will come (Writable tells when),
+// or says why no more can be sent.
+func (c *Conn) Write(p []byte) (int, error) {
+	if err := c.writeError(); err != nil {
+		return 0, err
+	}
+	n := min(len(p), max(0, int(c.sendLimit())-int(c.sq.n)))
+	if room := c.reserveSend(n); room < n {
+		n = room
+		if c.flags&flagStarved == 0 {
+			c.flags |= flagStarved
+			c.e.starved = append(c.e.starved, c.id)
+		}
+	}
+	if n > 0 {
+		mem := c.sq.mem
+		c.sq.append(c.e.chunks, p[:n])
+		c.e.used += int64(c.sq.mem - mem)
+		c.pend()
+	}
+	if n < len(p) {
+		c.flags |= flagWantWrite
+		return n, ErrWouldBlock
+	}
+	return n, nil
+}
+
+func (c *Conn) writeError() error {
+	switch {
+	case c.err != 0:
+		return syscall.Errno(c.err)
+	case c.flags&flagFin != 0 || c.state.over():
+		return syscall.EPIPE
+	}
+	return nil
+}
+
+// CloseWrite sends a FIN after what was written.
+func (c *Conn) CloseWrite() error {
+	if err := c.writeError(); err != nil {
+		return err
+	}
+	c.sendFin()
+	return nil
+}
+
+// CloseRead has what arrives from now on acknowledged and discarded.
+func (c *Conn) CloseRead() {
+	c.flags |= flagReadShut
+	if c.rq.n > 0 {
+		c.rq.free(c.e.chunks)
+		c.consumed()
+	}
+}
+
+// Close gives the connection up: a FIN follows what was written, and the engine
+// sees to the rest alone. If received bytes were left unread, the peer is told by a
+// reset that they were lost (RFC 1122 section 4.2.2.13, RFC 2525 section 2.17).
+func (c *Conn) Close() {
+	if c.flags&flagOwned == 0 {
+		return
+	}
+	c.disown()
+	switch {
+	case c.state.over():
+		c.release()
+	case c.rq.n > 0 || c.state == StateSynSent:
+		c.reset(0)
+	default:
+		if c.flags&flagFin == 0 {
+			c.sendFin()
+		}
+		if c.state == StateFinWait2 {
+			c.armFinWait2()
+		}
+	}
+}
+
+// Abort gives the connection up and sends a RST.
+func (c *Conn) Abort() {
+	if c.flags&flagOwned == 0 {
+		return
+	}
+	c.disown()
+	if c.state.over() {
+		c.release()
+		return
+	}
+	c.reset(0)
+}
+
+// disown takes the connection out of the application's hands. Nothing is told of
+// it any more.
+func (c *Conn) disown() {
+	c.flags &^= flagOwned | flagKeepAlive
+	c.keepAt = 0
+	c.User = nil
+	c.events = 0
+}
+
+// SetNoDelay turns Nagle's algorithm off, as it is by default, or on.
+func (c *Conn) SetNoDelay(on bool) {
+	if on {
+		c.flags &^= flagNagle
+		c.pend()
+	} else {
+		c.flags |= flagNagle
+	}
+}
+
+// SetReadBuffer has the receive buffer grow to n bytes and no further, in place of
+// Config.MaxRecvBuffer. What was promised to the peer is not taken back.
+func (c *Conn) SetReadBuffer(n int) {
+	c.rcvMost = uint32(min(max(n, 2048), 1<<29))
+	c.flags |= flagShrink
+}
+
+// SetWriteBuffer has Write take n bytes beyond what is acknowledged, whatever the
+// congestion window.
+func (c *Conn) SetWriteBuffer(n int) { c.sndMost = uint32(min(max(n, 2048), 1<<29)) }
