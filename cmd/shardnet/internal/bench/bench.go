@@ -39,7 +39,8 @@ type Config struct {
 	// and nothing of the kernel to compare with.
 	Memory bool
 
-	Spin time.Duration // of our stacks, as stack.Config has it
+	Spin     time.Duration // of our stacks, as stack.Config has it
+	BusyPoll bool          // of our stacks, as afxdp.Config has it; the lab holds interrupts back for it
 
 	// ServerCPU and GeneratorCPU are where each runs alone.
 	ServerCPU, GeneratorCPU int

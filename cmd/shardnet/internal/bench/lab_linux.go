@@ -88,6 +88,11 @@ func (l *lab) generators() []generator {
 func (l *lab) inProcess() bool { return false }
 
 func (l *lab) serve(_ context.Context, cfg *ServerConfig) (server, error) {
+	if cfg.BusyPoll && ours(cfg.Server) {
+		if err := l.holdInterrupts(); err != nil {
+			return nil, fmt.Errorf("hold interrupts back: %w", err)
+		}
+	}
 	if !ours(cfg.Server) {
 		cpu := l.cfg.ServerCPU
 		if cfg.Server == KernelNoRPS {
@@ -136,14 +141,30 @@ func (l *lab) offload(kind string) error {
 // receiveOn has the kernel do its receive work for the server's end on the CPU, or
 // with cpu < 0 on that of the sender: veth has no interrupts of its own to bind.
 // That is receive packet steering (Documentation/networking/scaling.rst).
-//
-// sysfs shows the interfaces of the namespace that mounted it, so it is mounted
-// once more, for one thread alone.
 func (l *lab) receiveOn(cpu int) error {
 	mask := "0"
 	if cpu >= 0 {
 		mask = cpuMask(cpu)
 	}
+	if err := l.setAttribute("queues/rx-*/rps_cpus", mask); err != nil {
+		return fmt.Errorf("steer received packets: %w", err)
+	}
+	return nil
+}
+
+// holdInterrupts has the server's end wait for whoever polls it busily, twice and
+// for up to 200 us, before it takes to interrupts again
+// (Documentation/networking/napi.rst, "IRQ mitigation").
+func (l *lab) holdInterrupts() error {
+	return errors.Join(l.setAttribute("napi_defer_hard_irqs", "2"), l.setAttribute("gro_flush_timeout", "200000"))
+}
+
+// setAttribute writes value to the attributes of the server's interface in sysfs
+// whose names match pattern.
+//
+// sysfs shows the interfaces of the namespace that mounted it, so it is mounted
+// once more, for one thread alone.
+func (l *lab) setAttribute(pattern, value string) error {
 	return l.server.Do(func() error {
 		// Not unlocked, so that the thread ends with this goroutine, and with it
 		// its namespace of mounts.
@@ -157,19 +178,16 @@ func (l *lab) receiveOn(cpu int) error {
 		if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
 			return fmt.Errorf("mount sysfs: %w", err)
 		}
-		files, err := filepath.Glob("/sys/class/net/" + l.end.Name + "/queues/rx-*/rps_cpus")
+		files, err := filepath.Glob("/sys/class/net/" + l.end.Name + "/" + pattern)
 		if err == nil && len(files) == 0 {
-			err = fmt.Errorf("%s has no receive queue with RPS", l.end.Name)
+			err = fmt.Errorf("%s has no %s", l.end.Name, pattern)
 		}
 		for _, f := range files {
 			if err == nil {
-				err = os.WriteFile(f, []byte(mask), 0)
+				err = os.WriteFile(f, []byte(value), 0)
 			}
 		}
-		if err != nil {
-			return fmt.Errorf("steer received packets: %w", err)
-		}
-		return nil
+		return err
 	})
 }
 

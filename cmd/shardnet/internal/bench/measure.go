@@ -22,7 +22,7 @@ const port = 7777
 // serverConfig says how to serve w by the kind of server.
 func (b *bench) serverConfig(w *workload, kind string) (*ServerConfig, error) {
 	cfg := &ServerConfig{
-		Server: kind, App: w.app, Port: port, Spin: b.cfg.Spin, Logger: b.cfg.Logger,
+		Server: kind, App: w.app, Port: port, Spin: b.cfg.Spin, BusyPoll: b.cfg.BusyPoll, Logger: b.cfg.Logger,
 		Address: serverAddr(ours(kind), b.cfg.IPv6),
 	}
 	if !ours(kind) {

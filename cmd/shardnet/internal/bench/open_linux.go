@@ -10,5 +10,7 @@ import (
 // openInterface opens the one queue of the interface that cfg names, in the
 // calling thread's network namespace.
 func openInterface(cfg *ServerConfig) (driver.Device, error) {
-	return afxdp.Open(&afxdp.Config{Interface: cfg.Interface, Addresses: []netip.Addr{cfg.Address.Addr()}})
+	return afxdp.Open(&afxdp.Config{
+		Interface: cfg.Interface, Addresses: []netip.Addr{cfg.Address.Addr()}, BusyPoll: cfg.BusyPoll,
+	})
 }

@@ -34,7 +34,8 @@ type process struct {
 // standard input, and so also when this process is killed.
 func (l *lab) start(cfg *ServerConfig, cpu int) (*process, error) {
 	args := []string{"bench-server", "--server", cfg.Server, "--app", cfg.App, "--interface", l.end.Name,
-		"--address", cfg.Address.String(), "--port", strconv.Itoa(int(cfg.Port)), "--spin", cfg.Spin.String()}
+		"--address", cfg.Address.String(), "--port", strconv.Itoa(int(cfg.Port)), "--spin", cfg.Spin.String(),
+		"--busy-poll=" + strconv.FormatBool(cfg.BusyPoll)}
 	for _, word := range cfg.Command {
 		args = append(args, "--command="+word)
 	}

@@ -55,6 +55,7 @@ type ServerConfig struct {
 	// are given a device.
 	Interface string
 	Spin      time.Duration // as stack.Config has it
+	BusyPoll  bool          // as afxdp.Config has it
 	CPUs      []int         // pins shard i to the i-th; empty pins nothing
 
 	// Command is somebody else's program to run in place of a server of our own.

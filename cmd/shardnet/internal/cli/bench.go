@@ -58,6 +58,7 @@ Every answer is verified; a wrong one makes it fail.`,
 	f.IntSliceVar(&mtus, "mtu", nil, "MTU of the link, of bulk transfer (default 1500,9000)")
 	f.BoolVar(&cfg.IPv6, "ipv6", false, "over IPv6")
 	f.BoolVar(&cfg.Memory, "mem", false, "on a cable in memory, in one process: no privilege needed, and\nnothing of the kernel's to compare with")
+	f.BoolVar(&cfg.BusyPoll, "busy-poll", false, "have our servers poll the kernel for its receive work")
 	f.DurationVar(&spin, "spin", stack.DefaultSpin, "how long an idle shard of ours polls before it sleeps; 0 is not at all")
 	f.IntVar(&cfg.ServerCPU, "server-cpu", 0, "CPU of the servers")
 	f.IntVar(&cfg.GeneratorCPU, "generator-cpu", 1, "CPU of the load generator")
@@ -195,6 +196,7 @@ func newBenchServer(std Streams) *cobra.Command {
 	f.Var(&address, "address", "address with its prefix length")
 	f.IntVar(&port, "port", 0, "port")
 	f.DurationVar(&cfg.Spin, "spin", 0, "as stack.Config has it")
+	f.BoolVar(&cfg.BusyPoll, "busy-poll", false, "as afxdp.Config has it")
 	f.Var(&cpus, "cpus", "as stack.Config has it")
 	f.StringArrayVar(&cfg.Command, "command", nil, "a word of the command to run in place of a server; repeatable")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
