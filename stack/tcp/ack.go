@@ -101,8 +101,8 @@ func (c *Conn) cumulative(ack uint32, r *ackResult) (fin bool) {
 	c.sq.discard(e.chunks, data)
 	e.used -= int64(mem - c.sq.mem)
 	c.sndUna = ack
-	if ack == c.sndNxt {
-		c.cursor = place{}
+	if ack == c.sndNxt || c.sq.n == 0 {
+		c.cursor = place{} // its chunk is gone
 	}
 	return fin
 }

@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"bytes"
 	"container/heap"
 	"fmt"
 	"math/rand/v2"
@@ -56,7 +57,8 @@ type sim struct {
 	order   uint64
 	frames  float64 // probability that a frame is refused
 	checked bool    // invariants after every step
-	tap     func(from int, s *Segment)
+	addrs   [2]netip.Addr
+	strip   []byte // options taken out of every segment
 }
 
 // simHost is an engine and the end of the wire it writes to.
@@ -86,7 +88,7 @@ var simAddr = [2]netip.Addr{netip.MustParseAddr("198.18.0.1"), netip.MustParseAd
 
 func newSim(t testing.TB, seed uint64, cfg ...Config) *sim {
 	t.Helper()
-	s := &sim{now: int64(time.Hour), rng: rand.New(rand.NewPCG(seed, 1)), checked: true}
+	s := &sim{now: int64(time.Hour), rng: rand.New(rand.NewPCG(seed, 1)), checked: true, addrs: simAddr}
 	for i := range s.hosts {
 		h := &simHost{sim: s, index: i, buf: make([]byte, 1<<16)}
 		var c Config
@@ -111,13 +113,6 @@ func newSim(t testing.TB, seed uint64, cfg ...Config) *sim {
 // transmit puts a segment on the wire.
 func (s *sim) transmit(from int, seg []byte) {
 	p := &s.paths[from]
-	src, dst := simAddr[from].As4(), simAddr[1-from].As4()
-	if s.tap != nil {
-		var parsed Segment
-		if ParseSegment(&parsed, seg, src[:], dst[:]) == nil {
-			s.tap(from, &parsed)
-		}
-	}
 	if s.rng.Float64() < p.loss {
 		return
 	}
@@ -143,12 +138,39 @@ func (s *sim) transmit(from int, seg []byte) {
 	}
 	for range copies {
 		b := append([]byte(nil), seg...)
+		if len(s.strip) > 0 {
+			s.stripOptions(from, b)
+		}
 		if s.rng.Float64() < p.corrupt {
 			b[s.rng.IntN(len(b))] ^= 1 << s.rng.IntN(8)
 		}
 		s.order++
 		heap.Push(&s.wire, packet{at, s.order, 1 - from, b})
 	}
+}
+
+// stripOptions writes no-operations over options, as some middleboxes do.
+func (s *sim) stripOptions(from int, b []byte) {
+	o := b[headerLen : int(b[12]>>4)*4]
+	for len(o) > 0 {
+		if o[0] == optNop {
+			o = o[1:]
+			continue
+		}
+		if o[0] == optEnd {
+			break
+		}
+		n := int(o[1])
+		if bytes.IndexByte(s.strip, o[0]) >= 0 {
+			for i := range o[:n] {
+				o[i] = optNop
+			}
+		}
+		o = o[n:]
+	}
+	b[16], b[17] = 0, 0
+	t := MakeTuple(netip.AddrPortFrom(s.addrs[from], 0), netip.AddrPortFrom(s.addrs[1-from], 0))
+	seal(b, t.pseudoSum())
 }
 
 // step moves the clock to what comes next, and works it off. It returns false if
@@ -215,12 +237,12 @@ func (s *sim) check() error {
 }
 
 func (s *sim) deliver(p packet) {
-	src, dst := simAddr[1-p.to].As4(), simAddr[p.to].As4()
-	if !VerifyChecksum(p.b, src[:], dst[:]) {
+	src, dst := s.addrs[1-p.to].AsSlice(), s.addrs[p.to].AsSlice()
+	if !VerifyChecksum(p.b, src, dst) {
 		return
 	}
 	var seg Segment
-	if ParseSegment(&seg, p.b, src[:], dst[:]) != nil {
+	if ParseSegment(&seg, p.b, src, dst) != nil {
 		return
 	}
 	h := s.hosts[p.to]

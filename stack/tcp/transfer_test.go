@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -107,11 +108,11 @@ func (p *peer) fail(err error) {
 // transfer has host 0 dial host 1, and both send.
 func transfer(t testing.TB, s *sim, bytes0, bytes1 int, limit time.Duration) (a, b *peer) {
 	t.Helper()
-	l, err := s.hosts[1].e.Listen(netip.AddrPortFrom(simAddr[1], 80), false, 16)
+	l, err := s.hosts[1].e.Listen(netip.AddrPortFrom(s.addrs[1], 80), false, 16)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := s.hosts[0].e.Dial(s.now, MakeTuple(netip.AddrPortFrom(simAddr[0], 40000), netip.AddrPortFrom(simAddr[1], 80)))
+	c, err := s.hosts[0].e.Dial(s.now, MakeTuple(netip.AddrPortFrom(s.addrs[0], 40000), netip.AddrPortFrom(s.addrs[1], 80)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -157,6 +158,69 @@ func TestTransfer(t *testing.T) {
 	}
 }
 
+// TestChurn opens and closes many connections at once over a bad path, in all the
+// ways there are, and looks that nothing is left of them.
+func TestChurn(t *testing.T) {
+	for seed := range simSeeds(4) {
+		s := newSim(t, uint64(seed), Config{TimeWait: 2 * time.Second, FinWait2: 5 * time.Second})
+		s.paths = [2]path{{delay: 5 * time.Millisecond, jitter: 3 * time.Millisecond, loss: 0.05, dup: 0.02}, {delay: 5 * time.Millisecond, loss: 0.05}}
+		s.frames = 0.02
+		l, err := s.hosts[1].e.Listen(netip.AddrPortFrom(s.addrs[1], 80), false, 8)
+		if err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 5000)
+		open := 0
+		work := func(c *Conn, ev Events) {
+			if ev&Accepted != 0 {
+				if c, err = l.Accept(); err != nil {
+					return
+				}
+				open++
+			}
+			_, err := c.Read(buf)
+			switch k := s.rng.IntN(10); {
+			case k == 0:
+				open--
+				c.Abort()
+			case k < 3 || err != nil && !errors.Is(err, ErrWouldBlock):
+				open--
+				c.Close()
+			case k == 3:
+				_ = c.CloseWrite()
+			case k == 4:
+				c.CloseRead()
+			default:
+				_, _ = c.Write(buf[:s.rng.IntN(len(buf))])
+			}
+		}
+		s.hosts[0].ready, s.hosts[1].ready = work, work
+		for i := range 200 {
+			if _, err := s.hosts[0].e.Dial(s.now, MakeTuple(netip.AddrPortFrom(s.addrs[0], uint16(1000+i%150)), netip.AddrPortFrom(s.addrs[1], 80))); err == nil {
+				open++
+			} else if !errors.Is(err, syscall.EADDRINUSE) {
+				t.Fatal(err)
+			}
+			s.idle(t, time.Duration(s.rng.IntN(20))*time.Millisecond)
+		}
+		// What is still open has nothing to say to each other; close it.
+		for _, h := range s.hosts {
+			h.ready = nil
+			h.e.All(func(c *Conn) bool { open--; c.Close(); return true })
+		}
+		if open != 0 {
+			t.Errorf("seed %d: %d more connections were open than were told of", seed, open)
+		}
+		l.Close()
+		s.idle(t, time.Hour)
+		for i, h := range s.hosts {
+			if st := h.e.Stats(); st.Conns != 0 || st.TimeWaits != 0 || st.HalfOpen != 0 || st.Memory != 0 || h.e.chunks.bytes != 0 {
+				t.Errorf("seed %d: host %d has something left: %+v", seed, i, st)
+			}
+		}
+	}
+}
+
 // TestTransferUnderFaults is completion and integrity over bad paths.
 func TestTransferUnderFaults(t *testing.T) {
 	lossy := path{delay: 10 * time.Millisecond, loss: 0.02}
@@ -167,6 +231,8 @@ func TestTransferUnderFaults(t *testing.T) {
 		cfg   Config
 		slow  bool
 		short float64
+		strip []byte
+		v6    bool
 	}{
 		{name: "loss", there: lossy, back: lossy},
 		{name: "heavy loss", there: path{delay: 5 * time.Millisecond, loss: 0.15}, back: path{delay: 5 * time.Millisecond, loss: 0.15}},
@@ -179,13 +245,22 @@ func TestTransferUnderFaults(t *testing.T) {
 		{name: "reno", there: lossy, back: lossy, cfg: Config{Reno: true}},
 		{name: "slow reader", there: lossy, back: lossy, slow: true, cfg: Config{RecvBuffer: 4096, MaxRecvBuffer: 8192}},
 		{name: "little memory", there: lossy, back: lossy, cfg: Config{Memory: 120 << 10}},
+		{name: "no SACK", there: lossy, back: lossy, strip: []byte{optSackOK}},
+		{name: "no timestamps", there: lossy, back: lossy, strip: []byte{optTimestamps}},
+		{name: "no options", there: path{delay: 5 * time.Millisecond, loss: 0.08, dup: 0.05, jitter: 3 * time.Millisecond}, back: lossy,
+			strip: []byte{optSackOK, optTimestamps, optScale, optMSS}},
+		{name: "no window scale", there: lossy, back: lossy, strip: []byte{optScale}},
+		{name: "IPv6", there: lossy, back: lossy, v6: true},
 		{name: "short of frames", there: path{}, back: path{}, short: 0.3},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			for seed := range simSeeds(4) {
 				t.Run(fmt.Sprint(seed), func(t *testing.T) {
 					s := newSim(t, uint64(seed), tc.cfg)
-					s.paths, s.frames = [2]path{tc.there, tc.back}, tc.short
+					s.paths, s.frames, s.strip = [2]path{tc.there, tc.back}, tc.short, tc.strip
+					if tc.v6 {
+						s.addrs = [2]netip.Addr{netip.MustParseAddr("2001:db8::1"), netip.MustParseAddr("2001:db8::2")}
+					}
 					transfer(t, s, 200000, 60000, 30*time.Minute)
 					if testing.Verbose() {
 						t.Logf("%v: %+v; %+v", time.Duration(s.now)-time.Hour, s.hosts[0].e.Stats(), s.hosts[1].e.Stats())
