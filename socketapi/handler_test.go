@@ -113,9 +113,25 @@ func echoData(c *EventConn, p []byte) int {
 }
 
 func (w *world) dialTo(t testing.TB, s *Server) *Conn {
-	c := w.dial(t, "tcp", s.Addr().String()).(*Conn)
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	t.Helper()
+	c, err := w.tryDialTo(t, s)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return c
+}
+
+// tryDialTo is dialTo for a server that may reset the connection before whoever
+// dials has learned of it.
+func (w *world) tryDialTo(t testing.TB, s *Server) (*Conn, error) {
+	nc, err := w.tryDial("tcp", s.Addr().String())
+	if err != nil {
+		return nil, err
+	}
+	c := nc.(*Conn)
+	t.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(20 * time.Second))
+	return c, nil
 }
 
 func TestHandlerEcho(t *testing.T) {
@@ -348,7 +364,16 @@ func TestHandlerCloses(t *testing.T) {
 						},
 					}
 					s := w.handle(t, ListenConfig{}, f)
-					c := w.dialTo(t, s)
+					c, err := w.tryDialTo(t, s)
+					if where == "OnOpen" && e.peer != nil && errors.Is(err, e.peer) {
+						if err := <-closed; !errors.Is(err, e.err) {
+							t.Errorf("OnClose: %v, want %v", err, e.err)
+						}
+						return
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
 					_, werr := c.Write([]byte("x"))
 					ec := <-conns
 					if where == "Post" {

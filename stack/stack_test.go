@@ -611,13 +611,14 @@ func TestPortTaken(t *testing.T) {
 	l.Close()
 }
 
-// A stream over a cable that loses nothing and keeps order is not sent twice. A
-// machine that stands still for longer than a round trip makes TCP probe for a lost
-// tail, which is as it should be: one quiet attempt of three is enough.
+// A stream over a cable that loses nothing and keeps order is not sent twice. Each
+// time the machine stands still for longer than a round trip TCP probes for a lost
+// tail, which is as it should be: one attempt of three with less than a hundredth of
+// its segments sent again is enough.
 func TestBulkIsNotRetransmitted(t *testing.T) {
 	var again uint64
 	for range 3 {
-		if again = bulk(t); again <= 100 || raceEnabled {
+		if again = bulk(t); again <= 450 || raceEnabled {
 			return
 		}
 	}
