@@ -14,8 +14,9 @@ import (
 // paid for once; the transmitter cuts the packet into segments as it writes it into
 // TX frames, one copy as before.
 //
-// gsoMaxSize bounds such a packet: 45 segments of 1448 bytes, well below a stock
-// of frames, so that one connection's packet never needs more than all of them.
+// gsoMaxSize bounds such a packet: 45 segments of 1448 bytes. The peer chooses how
+// long a segment is, and so does whoever sends an ICMP error: there may be more of
+// them than the stock has frames, and such a packet leaves in parts.
 const gsoMaxSize = 65535
 
 // SupportedGSO implements stack.GSOEndpoint.
@@ -33,10 +34,10 @@ func segmentsOf(pkt *stack.PacketBuffer) int {
 	return 1
 }
 
-// fillSegments copies pkt into n frames of the stock, as n TCP segments. It
-// returns false when a segment does not fit a frame. The caller holds mu and has
+// fillSegments copies pkt's segments first to first+n-1 into n frames of the stock.
+// It returns false when a segment does not fit a frame. The caller holds mu and has
 // made sure that there are as many frames.
-func (t *transmitter) fillSegments(pkt *stack.PacketBuffer, n int) bool {
+func (t *transmitter) fillSegments(pkt *stack.PacketBuffer, first, n int) bool {
 	var head [etherHeaderLen + 60]byte // Ethernet and IP headers
 	ipLen := int(pkt.GSOOptions.L3HdrLen)
 	if etherHeaderLen+ipLen > len(head) {
@@ -49,7 +50,7 @@ func (t *transmitter) fillSegments(pkt *stack.PacketBuffer, n int) bool {
 		stock: &t.stock, filled: &t.filled,
 		head: head[:etherHeaderLen+ipLen], ipLen: ipLen, mss: int(pkt.GSOOptions.MSS),
 	}
-	return w.write(&from, pkt.HeaderSize()-etherHeaderLen-ipLen, pkt.Data().Size(), n)
+	return w.write(&from, pkt.HeaderSize()-etherHeaderLen-ipLen, pkt.Data().Size(), first, n)
 }
 
 // sealTCP sets the checksum of a segment, given its IP header without extension

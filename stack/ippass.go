@@ -153,7 +153,7 @@ func (sh *Shard) sendSegment(r *stack.Route, params *stack.NetworkHeaderParams, 
 	}
 	views, skip := pkt.AsViewList()
 	from := viewCursor{v: views.Front(), at: skip}
-	ok := w.write(&from, head, pkt.Data().Size(), segments)
+	ok := w.write(&from, head, pkt.Data().Size(), 0, segments)
 	if ok {
 		t.queued.Store(true)
 	}
@@ -193,19 +193,21 @@ type segmentWriter struct {
 	mss           int
 }
 
-// write makes n segments of what from reads: tcpHead bytes of TCP's header, and
-// left bytes of payload. There are as many frames. It returns false when a segment
-// does not fit a frame: nothing was written then.
-func (w *segmentWriter) write(from *viewCursor, tcpHead, left, n int) bool {
+// write makes n segments, beginning with number first, of what from reads: tcpHead
+// bytes of TCP's header, and left bytes of payload. There are as many frames. It
+// returns false when a segment does not fit a frame: nothing was written then.
+func (w *segmentWriter) write(from *viewCursor, tcpHead, left, first, n int) bool {
 	var tcp [60]byte
 	if tcpHead > len(tcp) || tcpHead < header.TCPMinimumSize {
 		return false
 	}
 	from.read(tcp[:tcpHead])
+	from.at += first * w.mss
+	left -= first * w.mss
 	seq := binary.BigEndian.Uint32(tcp[4:])
 	l3, l4 := etherHeaderLen, etherHeaderLen+w.ipLen
 	stock := *w.stock
-	for i := range n {
+	for i := first; i < first+n; i++ {
 		size := min(w.mss, left)
 		left -= size
 		f := stock[len(stock)-1]

@@ -1,6 +1,7 @@
 package stack_test
 
 import (
+	"cmp"
 	"net"
 	"runtime"
 	"testing"
@@ -23,6 +24,7 @@ type rawPeer struct {
 	mac  net.HardwareAddr // that it answers ARP with: the device's, unless changed
 	rx   []driver.Frame
 	got  [][]byte // frames received, ARP aside; the last few
+	keep int      // how many those are at most; 0 is 256
 	seen int      // how many those were in all
 }
 
@@ -78,8 +80,8 @@ func (p *rawPeer) poll() {
 				} else {
 					p.seen++
 					p.got = append(p.got, b)
-					if len(p.got) > 256 {
-						p.got = p.got[128:]
+					if keep := cmp.Or(p.keep, 256); len(p.got) > keep {
+						p.got = p.got[keep/2:]
 					}
 				}
 			}

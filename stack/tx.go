@@ -48,6 +48,7 @@ type transmitter struct {
 	backlog []*stack.PacketBuffer // ring of txBacklog
 	head    int
 	waiting int // packets in backlog
+	cut     int // segments of the first of them that are in frames already
 	closed  bool
 	dropped uint64 // packets lost: backlog full, or too long for a frame
 	udpSent uint64 // datagrams written by sendUDP
@@ -89,7 +90,7 @@ func (t *transmitter) WritePacket(pkt *stack.PacketBuffer) tcpip.Error {
 		t.mu.Unlock()
 		return &tcpip.ErrClosedForSend{}
 	case t.waiting == 0 && len(t.stock) >= segmentsOf(pkt):
-		if !t.fill(pkt) {
+		if !t.fill(pkt, 0, segmentsOf(pkt)) {
 			t.dropped++
 			t.mu.Unlock()
 			return &tcpip.ErrMessageTooLong{}
@@ -108,12 +109,12 @@ func (t *transmitter) WritePacket(pkt *stack.PacketBuffer) tcpip.Error {
 	return nil
 }
 
-// fill copies pkt into a frame of the stock, or into as many as it has segments.
-// It returns false when one is longer than a frame. The caller holds mu and has
-// made sure that there are frames.
-func (t *transmitter) fill(pkt *stack.PacketBuffer) bool {
-	if n := segmentsOf(pkt); n > 1 {
-		return t.fillSegments(pkt, n)
+// fill copies pkt into a frame of the stock, or n of its segments, from number
+// first on, into n frames. It returns false when one is longer than a frame. The
+// caller holds mu and has made sure that there are frames.
+func (t *transmitter) fill(pkt *stack.PacketBuffer, first, n int) bool {
+	if segmentsOf(pkt) > 1 {
+		return t.fillSegments(pkt, first, n)
 	}
 	f := t.stock[len(t.stock)-1]
 	size := pkt.Size()
@@ -191,12 +192,20 @@ func (t *transmitter) swap() bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.restock()
-	for t.waiting > 0 && len(t.stock) >= segmentsOf(t.backlog[t.head]) {
+	for t.waiting > 0 && len(t.stock) > 0 {
 		pkt := t.backlog[t.head]
+		left := segmentsOf(pkt) - t.cut
+		n := min(left, len(t.stock))
+		ok := t.fill(pkt, t.cut, n)
+		if ok && n < left {
+			t.cut += n
+			break
+		}
+		t.cut = 0
 		t.backlog[t.head] = nil
 		t.head = (t.head + 1) % txBacklog
 		t.waiting--
-		if !t.fill(pkt) {
+		if !ok {
 			t.dropped++
 		}
 		pkt.DecRef()
