@@ -5,11 +5,14 @@ import "math"
 // Congestion control: slow start and congestion avoidance (RFC 5681), by CUBIC (RFC
 // 9438) or Reno. The window is in bytes.
 
+// initialThresh is RFC 5681 section 3.1's arbitrarily high one: no loss was seen yet.
+const initialThresh = math.MaxInt32
+
 // initCongestion is the initial window of RFC 6928 section 2.
 func (c *Conn) initCongestion() {
 	mss := uint32(c.mss)
 	c.cwnd = min(10*mss, max(2*mss, 14600))
-	c.ssthresh = math.MaxInt32
+	c.ssthresh = initialThresh
 }
 
 // grow opens the window as data has arrived, if it was the window that held data
@@ -17,7 +20,7 @@ func (c *Conn) initCongestion() {
 func (c *Conn) grow(r *ackResult) {
 	if c.cwnd < c.ssthresh {
 		if c.flags&flagLimited != 0 || c.cwnd < 2*r.flight {
-			c.cwnd = min(c.cwnd+r.delivered, max(c.ssthresh, c.cwnd))
+			c.slowStart(r.delivered)
 		}
 	} else if c.flags&flagLimited != 0 {
 		if c.e.cfg.Reno {
@@ -114,7 +117,9 @@ func (c *Conn) restart() {
 		return
 	}
 	mss := uint32(c.mss)
-	c.ssthresh = max(c.ssthresh, c.cwnd/4*3)
+	if c.ssthresh != initialThresh {
+		c.ssthresh = max(c.ssthresh, c.cwnd/4*3)
+	}
 	c.cwnd = min(c.cwnd, 10*mss, max(2*mss, 14600))
 	c.cubic.epoch = 0
 }

@@ -185,6 +185,7 @@ type Conn struct {
 	undoMarker, undoRetrans uint32
 	challenged              uint32 // milliseconds: when a challenge ACK was last sent
 	cubic                   cubic
+	hystart                 hystart
 	idleSince               int64 // time of the last transmission of data
 }
 

@@ -60,7 +60,7 @@
 // Connections, segments in flight, ranges, TIME-WAIT entries and chunks of buffers come from
 // slabs of the engine (pool), by 32-bit references: the garbage collector sees few
 // objects, and few pointers in them. Send and receive queues are lists of chunks
-// of 256 bytes to 16 KiB, and an idle connection has none: it is a Conn of 488 bytes and 11
+// of 256 bytes to 16 KiB, and an idle connection has none: it is a Conn of 512 bytes and 11
 // to 21 bytes of table. Config.Memory bounds what all connections take, with
 // receive buffers counted in full from when they are promised: see budget.go. The
 // backlog bounds handshakes, beyond which cookies answer; reassembly has at most 256
@@ -76,7 +76,7 @@
 // # What is followed
 //
 // RFC 9293; 7323 (window scale, timestamps, PAWS); 2018, 2883 and 6675's pipe (SACK, D-SACK);
-// 8985 (RACK-TLP); 6298 (RTO; least 200 ms as is usual, not 1 s); 5681, 9438 (Reno, CUBIC),
+// 8985 (RACK-TLP); 6298 (RTO; least 200 ms as is usual, not 1 s); 5681, 9438, 9406 (Reno, CUBIC, HyStart++),
 // 6582 (NewReno, without SACK); 6937 (rate reduction); 3522 (Eifel detection); 6928; 5961; 6528;
 // 4987 (cookies); 1122; 1337 and 6191 (TIME-WAIT); 1191, 8201 and 5927 (path MTU, ICMP). Each
 // rule names its section where it stands.
@@ -85,8 +85,6 @@
 //
 //   - ECN (RFC 3168, 9768), Fast Open (RFC 7413): data on a SYN is left to be sent again.
 //   - Urgent data is delivered in line; there is no urgent pointer (RFC 6093).
-//   - HyStart++ (RFC 9406): slow start ends with a loss, which on a long path with a
-//     deep queue is a window's worth of retransmissions.
 //   - Pacing, segmentation offload, and sending without a copy.
 //   - A path MTU that has become larger is not noticed (RFC 4821, RFC 8899).
 //   - A half-written record (SetLinger with a time): Close does not wait; what is

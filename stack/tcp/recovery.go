@@ -19,6 +19,7 @@ func (c *Conn) react(r *ackResult, dup bool) {
 	if r.acked > 0 {
 		if r.sampled && !r.retrAcked {
 			c.sampleRTT(c.e.now - r.sampleAt)
+			c.watchRTT(micros(c.e.now - r.sampleAt))
 		} else if c.flags&flagTS != 0 && r.seg.HasTS {
 			c.sampleTimestamp(r.seg)
 		}

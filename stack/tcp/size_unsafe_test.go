@@ -12,7 +12,7 @@ func TestSizes(t *testing.T) {
 		name       string
 		size, most uintptr
 	}{
-		{"Conn", unsafe.Sizeof(Conn{}), 488},
+		{"Conn", unsafe.Sizeof(Conn{}), 512},
 		{"sentSegment", unsafe.Sizeof(sentSegment{}), 48},
 		{"timeWait", unsafe.Sizeof(timeWait{}), 80},
 		{"oooRange", unsafe.Sizeof(oooRange{}), 40},

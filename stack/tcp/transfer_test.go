@@ -161,7 +161,7 @@ func TestTransfer(t *testing.T) {
 // TestChurn opens and closes many connections at once over a bad path, in all the
 // ways there are, and looks that nothing is left of them.
 func TestChurn(t *testing.T) {
-	for seed := range simSeeds(4) {
+	for seed := range simSeeds(2) {
 		s := newSim(t, uint64(seed), Config{TimeWait: 2 * time.Second, FinWait2: 5 * time.Second})
 		s.paths = [2]path{{delay: 5 * time.Millisecond, jitter: 3 * time.Millisecond, loss: 0.05, dup: 0.02}, {delay: 5 * time.Millisecond, loss: 0.05}}
 		s.frames = 0.02
@@ -254,7 +254,7 @@ func TestTransferUnderFaults(t *testing.T) {
 		{name: "short of frames", there: path{}, back: path{}, short: 0.3},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			for seed := range simSeeds(4) {
+			for seed := range simSeeds(2) {
 				t.Run(fmt.Sprint(seed), func(t *testing.T) {
 					s := newSim(t, uint64(seed), tc.cfg)
 					s.paths, s.frames, s.strip = [2]path{tc.there, tc.back}, tc.short, tc.strip

@@ -1,0 +1,63 @@
+package tcp
+
+// hystart is HyStart++ (RFC 9406): the first slow start ends when round trips
+// become longer, before a queue overflows.
+type hystart struct {
+	roundEnd  uint32 // SND.NXT when the round began
+	last, cur uint32 // least round trips of the last round and this one, in microseconds
+	baseline  uint32 // least round trip when conservative slow start began; 0 outside of it
+	samples   uint8  // in this round
+	rounds    uint8  // of conservative slow start
+}
+
+// Constants of RFC 9406 section 4.3.
+const (
+	hystartMinThresh = 4000
+	hystartMaxThresh = 16000
+	hystartDivisor   = 8
+	hystartSamples   = 8
+	hystartGrowth    = 4
+	hystartRounds    = 5
+)
+
+// slowStart opens the window by what was delivered (RFC 5681 section 3.1), and during
+// conservative slow start by a quarter of it.
+func (c *Conn) slowStart(delivered uint32) {
+	h := &c.hystart
+	if h.baseline != 0 && c.ssthresh == initialThresh {
+		delivered /= hystartGrowth
+	}
+	c.cwnd = min(c.cwnd+delivered, max(c.ssthresh, c.cwnd))
+}
+
+// watchRTT takes a round trip of the first slow start (RFC 9406 section 4.2).
+func (c *Conn) watchRTT(rtt uint32) {
+	if c.ssthresh != initialThresh || c.caState != caOpen {
+		return
+	}
+	h := &c.hystart
+	if afterEq(c.sndUna, h.roundEnd) || h.cur == 0 {
+		if h.baseline != 0 {
+			if h.rounds++; h.rounds >= hystartRounds {
+				c.ssthresh = c.cwnd
+				return
+			}
+		}
+		h.last, h.cur, h.samples = h.cur, ^uint32(0), 0
+		h.roundEnd = c.sndNxt
+	}
+	h.cur = min(h.cur, rtt)
+	if h.samples < 255 {
+		h.samples++
+	}
+	if h.samples < hystartSamples || h.last == 0 {
+		return
+	}
+	if h.baseline == 0 {
+		if h.cur >= h.last+min(max(h.last/hystartDivisor, hystartMinThresh), hystartMaxThresh) {
+			h.baseline, h.rounds = h.cur, 0
+		}
+	} else if h.cur < h.baseline {
+		h.baseline = 0 // it was not a queue: slow start goes on
+	}
+}
