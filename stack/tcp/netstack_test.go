@@ -141,7 +141,7 @@ func TestAgainstNetstack(t *testing.T) {
 		for _, active := range []bool{false, true} {
 			t.Run(fmt.Sprintf("loss=%v/active=%v", loss, active), func(t *testing.T) {
 				p := newNetstackPeer(t, loss)
-				size := 4 << 20
+				size := 1 << 20
 				if loss > 0 {
 					size = 256 << 10
 				}
