@@ -8,9 +8,12 @@ package tcp
 //     the peer: a window is a promise (RFC 9293 section 3.8.6);
 //   - the chunks of each send queue.
 //
+// A million idle connections with the least receive buffer, 2 KiB, so count 2.6 GB, and
+// take 0.54 GB.
+//
 // Segments out of order are in the receive buffer's share. As a chunk may hold
 // little, a bound on chunks keeps what they take near what was reserved.
-const connCost = 512
+const connCost = 544
 
 // reserve takes n bytes from the budget.
 func (e *Engine) reserve(n int64) bool {

@@ -11,7 +11,7 @@ import (
 // Tuple returns the connection's addresses and ports.
 func (c *Conn) Tuple() *Tuple { return &c.tuple }
 
-// LocalAddr and RemoteAddr are the ends of the connection.
+// LocalAddr is this host's address.
 func (c *Conn) LocalAddr() netip.AddrPort { return c.tuple.LocalAddr() }
 
 // RemoteAddr is the peer's address.

@@ -19,7 +19,8 @@ func (c *Conn) input(s *Segment) {
 		s.Seq++
 		s.Flags &^= FlagSYN
 	}
-	if !c.checkTimestamp(s) {
+	ok, newest := c.checkTimestamp(s)
+	if !ok {
 		return
 	}
 	if !c.trim(s) {
@@ -54,39 +55,40 @@ func (c *Conn) input(s *Segment) {
 	if !c.inputAck(s) || c.state.over() {
 		return
 	}
+	if newest {
+		// Only now: a forged segment that got here could make PAWS drop all others.
+		c.tsRecent, c.tsAge = s.TSVal, e.millis()
+	}
 	c.receive(s)
 }
 
-// checkTimestamp is RFC 7323 section 5: PAWS, and the update of TS.Recent. It
-// returns false if the segment is to be dropped.
-func (c *Conn) checkTimestamp(s *Segment) bool {
+// checkTimestamp is RFC 7323 section 5. ok is false if the segment is to be dropped,
+// for PAWS; newest says that TS.Recent becomes its timestamp, if it is accepted.
+func (c *Conn) checkTimestamp(s *Segment) (ok, newest bool) {
 	if c.flags&flagTS == 0 {
-		return true
+		return true, false
 	}
 	if !s.HasTS {
 		// RFC 7323 section 3.2: dropped once timestamps were negotiated, but for RST.
 		if s.Flags&FlagRST != 0 {
-			return true
+			return true, false
 		}
 		c.e.stats.Dropped++
-		return false
+		return false, false
 	}
 	if before(s.TSVal, c.tsRecent) {
 		if s.Flags&FlagRST != 0 {
-			return true
+			return true, false
 		}
 		// Section 5.5: a TS.Recent of 24 days ago says nothing.
 		if c.e.millis()-c.tsAge < 24*24*3600*1000 {
 			c.e.stats.PAWS++
 			c.refuse(s)
-			return false
+			return false, false
 		}
 	}
 	// Section 4.3: the timestamp of the segment that Last.ACK.sent falls in.
-	if beforeEq(s.Seq, c.lastAck) && s.Flags&FlagRST == 0 && !after(c.rcvNxt, s.Seq+s.length()) {
-		c.tsRecent, c.tsAge = s.TSVal, c.e.millis()
-	}
-	return true
+	return true, beforeEq(s.Seq, c.lastAck) && !after(c.rcvNxt, s.Seq+s.length())
 }
 
 // refuse acknowledges a segment that is dropped, so that its sender learns where we are

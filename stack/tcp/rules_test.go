@@ -187,6 +187,11 @@ func TestRules(t *testing.T) {
 			< PA 11(10) ack 1 ts 1999
 			> A 1(0) ack 11 ecr 2000
 			read 10`},
+		{name: "a forged timestamp is not taken", rfc: "7323 5.3", script: acceptedAll + `
+			< PA 1(10) ack 1000 ts 900000
+			> A 1(0) ack 1 ecr 1001
+			< PA 1(10) ack 1 ts 1002
+			> A 1(0) ack 11 ecr 1002`},
 		{name: "RST is not subject to PAWS", rfc: "7323 5.2", script: acceptedAll + `
 			< R 1(0) ts 1
 			err ECONNRESET`},
