@@ -3,6 +3,7 @@ package tcp
 import (
 	"fmt"
 	"net/netip"
+	"runtime"
 	"testing"
 	"time"
 )
@@ -268,5 +269,22 @@ func BenchmarkTable(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// BenchmarkIdleConnection tells what an established, idle connection takes of the heap,
+// all in, on the side that accepted it.
+func BenchmarkIdleConnection(b *testing.B) {
+	const n = 50000
+	for b.Loop() {
+		var before, after runtime.MemStats
+		runtime.GC()
+		runtime.ReadMemStats(&before)
+		d := newDirect(b, 1024, [2]func(*Conn, []byte) int{}, Config{Memory: 8 << 30})
+		d.connect(b, n)
+		runtime.GC()
+		runtime.ReadMemStats(&after)
+		b.ReportMetric(float64(after.HeapAlloc-before.HeapAlloc)/2/n, "B/conn")
+		runtime.KeepAlive(d)
 	}
 }
