@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -44,7 +45,8 @@ func coreUse(cpu int) (t coreTime, err error) {
 }
 
 // processCPU is the CPU time that a process has had: this one's to the
-// microsecond, another's in ticks.
+// microsecond, another's to the nanosecond where the kernel tells it, but without
+// threads that have ended, and in ticks elsewhere.
 func processCPU(pid int) (time.Duration, error) {
 	if pid == os.Getpid() {
 		var u unix.Rusage
@@ -52,6 +54,9 @@ func processCPU(pid int) (time.Duration, error) {
 			return 0, fmt.Errorf("read resource usage: %w", err)
 		}
 		return time.Duration(u.Utime.Nano() + u.Stime.Nano()), nil
+	}
+	if t := threadsCPU(pid); t > 0 {
+		return t, nil
 	}
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -72,6 +77,28 @@ func processCPU(pid int) (time.Duration, error) {
 		return 0, fmt.Errorf("read stat of process %d: %w", pid, err)
 	}
 	return time.Duration(user+system) * tick, nil
+}
+
+// threadsCPU sums what the scheduler says of a process's threads
+// (Documentation/scheduler/sched-stats.rst); 0 where it does not.
+func threadsCPU(pid int) (t time.Duration) {
+	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/schedstat", pid))
+	if err != nil {
+		return 0
+	}
+	for _, name := range files {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			continue // the thread has ended
+		}
+		ran, _, _ := strings.Cut(string(b), " ")
+		n, err := strconv.ParseInt(ran, 10, 64)
+		if err != nil {
+			return 0
+		}
+		t += time.Duration(n)
+	}
+	return t
 }
 
 // residentBytes is the memory a process has in RAM.
