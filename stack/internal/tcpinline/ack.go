@@ -16,19 +16,17 @@ const maxSegmentsPerWake = 100
 // handleConnected is transport/tcp's function of that name, with its call of
 // Endpoint.handleSegmentsLocked, but for one thing: the acknowledgement of what was
 // received is left to SendACKs. Netstack sends it at once, before the application
-// had a chance to answer, and an answer acknowledges as well. It reports whether
-// no segment is left for certain.
-func (d *Drainer) handleConnected(e *tcp.Endpoint) (done bool) {
+// had a chance to answer, and an answer acknowledges as well.
+func (d *Drainer) handleConnected(e *tcp.Endpoint) {
 	if !e.TryLock() {
-		return false
+		return
 	}
 	mu := (*gsync.CrossGoroutineMutex)(field(endpointPointer(e), d.off.mu))
 	if !connected(e.EndpointState()) {
 		mu.Unlock()
-		return false
+		return
 	}
-	all, err := d.handleSegments(e)
-	switch {
+	switch err := d.handleSegments(e); {
 	case err != nil:
 		resetConnectionLocked(e, err)
 		fallthrough
@@ -37,35 +35,33 @@ func (d *Drainer) handleConnected(e *tcp.Endpoint) (done bool) {
 		mu.Unlock()
 		drainClosingSegmentQueue(e)
 		queue.Notify(waiter.EventHUp | waiter.EventErr | waiter.ReadableEvents | waiter.WritableEvents)
-		return false
+		return
 	case e.EndpointState() == tcp.StateTimeWait:
 		startTimeWait(e)
 	}
 	mu.Unlock()
-	return all
 }
 
-// handleSegments is Endpoint.handleSegmentsLocked. It also reports whether it has
-// seen the queue empty. The endpoint is locked.
-func (d *Drainer) handleSegments(e *tcp.Endpoint) (all bool, _ tcpip.Error) {
+// handleSegments is Endpoint.handleSegmentsLocked. The endpoint is locked.
+func (d *Drainer) handleSegments(e *tcp.Endpoint) tcpip.Error {
 	una, _, _ := d.sequence(e)
 	before := *una
 	segments := field(endpointPointer(e), d.off.segmentQueue)
 	for range maxSegmentsPerWake {
 		if st := e.EndpointState(); st == tcp.StateTimeWait || st == tcp.StateError || closed(st) {
-			return false, nil
+			return nil
 		}
 		s := segmentQueueDequeue(segments)
-		if all = s == nil; all {
+		if s == nil {
 			break
 		}
 		more, err := handleSegmentLocked(e, s)
 		segmentDecRef(s)
 		if err != nil {
-			return false, err
+			return err
 		}
 		if !more {
-			return false, nil
+			return nil
 		}
 	}
 	una, next, acked := d.sequence(e)
@@ -76,7 +72,7 @@ func (d *Drainer) handleSegments(e *tcp.Endpoint) (all bool, _ tcpip.Error) {
 		d.owing = append(d.owing, e)
 	}
 	resetKeepaliveTimer(e, true)
-	return all, nil
+	return nil
 }
 
 // SendACKs acknowledges what connections have received since, if nothing sent

@@ -84,9 +84,7 @@ func (d *Drainer) Drain() int {
 		case tcp.StateConnecting, tcp.StateSynSent, tcp.StateSynRecv:
 			handleConnecting(e)
 		case tcp.StateEstablished, tcp.StateFinWait1, tcp.StateFinWait2, tcp.StateCloseWait, tcp.StateLastAck, tcp.StateClosing:
-			if d.handleConnected(e) {
-				continue
-			}
+			d.handleConnected(e)
 		case tcp.StateTimeWait:
 			handleTimeWait(e)
 		case tcp.StateListen:
