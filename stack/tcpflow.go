@@ -189,7 +189,13 @@ type tcpFlow struct {
 	pinned   uint16                // local port given to this shard by steering, or 0
 	failure  atomic.Pointer[error] // of the attempt to connect
 	readShut atomic.Bool
+
+	unreported int // bytes read that netstack's ModerateRecvBuf has not been told of
 }
+
+// moderateEvery is after how many bytes read a flow has its receive buffer's size
+// looked at: a part of the least that it is.
+const moderateEvery = 8 << 10
 
 func newTCPFlow(sh *Shard, ep tcpip.Endpoint, wq *waiter.Queue) *tcpFlow {
 	f := &tcpFlow{ep: ep}
@@ -270,7 +276,12 @@ func (f *tcpFlow) Read(p []byte) (int, error) {
 		}
 		return 0, goError(err)
 	}
-	f.ep.ModerateRecvBuf(res.Count)
+	// The receive buffer grows with what a round trip brings. A few bytes more or
+	// less tell netstack nothing, and it takes its locks for each word.
+	if f.unreported += res.Count; f.unreported >= moderateEvery {
+		f.ep.ModerateRecvBuf(f.unreported)
+		f.unreported = 0
+	}
 	return res.Count, nil
 }
 

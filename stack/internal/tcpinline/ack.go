@@ -16,17 +16,19 @@ const maxSegmentsPerWake = 100
 // handleConnected is transport/tcp's function of that name, with its call of
 // Endpoint.handleSegmentsLocked, but for one thing: the acknowledgement of what was
 // received is left to SendACKs. Netstack sends it at once, before the application
-// had a chance to answer, and an answer acknowledges as well.
-func (d *Drainer) handleConnected(e *tcp.Endpoint) {
+// had a chance to answer, and an answer acknowledges as well. It reports whether
+// no segment is left for certain.
+func (d *Drainer) handleConnected(e *tcp.Endpoint) (done bool) {
 	if !e.TryLock() {
-		return
+		return false
 	}
 	mu := (*gsync.CrossGoroutineMutex)(field(endpointPointer(e), d.off.mu))
 	if !connected(e.EndpointState()) {
 		mu.Unlock()
-		return
+		return false
 	}
-	switch err := d.handleSegments(e); {
+	all, err := d.handleSegments(e)
+	switch {
 	case err != nil:
 		resetConnectionLocked(e, err)
 		fallthrough
@@ -35,33 +37,35 @@ func (d *Drainer) handleConnected(e *tcp.Endpoint) {
 		mu.Unlock()
 		drainClosingSegmentQueue(e)
 		queue.Notify(waiter.EventHUp | waiter.EventErr | waiter.ReadableEvents | waiter.WritableEvents)
-		return
+		return false
 	case e.EndpointState() == tcp.StateTimeWait:
 		startTimeWait(e)
 	}
 	mu.Unlock()
+	return all
 }
 
-// handleSegments is Endpoint.handleSegmentsLocked. The endpoint is locked.
-func (d *Drainer) handleSegments(e *tcp.Endpoint) tcpip.Error {
+// handleSegments is Endpoint.handleSegmentsLocked. It also reports whether it has
+// seen the queue empty. The endpoint is locked.
+func (d *Drainer) handleSegments(e *tcp.Endpoint) (all bool, _ tcpip.Error) {
 	una, _, _ := d.sequence(e)
 	before := *una
 	segments := field(endpointPointer(e), d.off.segmentQueue)
 	for range maxSegmentsPerWake {
 		if st := e.EndpointState(); st == tcp.StateTimeWait || st == tcp.StateError || closed(st) {
-			return nil
+			return false, nil
 		}
 		s := segmentQueueDequeue(segments)
-		if s == nil {
+		if all = s == nil; all {
 			break
 		}
 		more, err := handleSegmentLocked(e, s)
 		segmentDecRef(s)
 		if err != nil {
-			return err
+			return false, err
 		}
 		if !more {
-			return nil
+			return false, nil
 		}
 	}
 	una, next, acked := d.sequence(e)
@@ -72,7 +76,7 @@ func (d *Drainer) handleSegments(e *tcp.Endpoint) tcpip.Error {
 		d.owing = append(d.owing, e)
 	}
 	resetKeepaliveTimer(e, true)
-	return nil
+	return all, nil
 }
 
 // SendACKs acknowledges what connections have received since, if nothing sent

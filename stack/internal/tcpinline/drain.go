@@ -84,7 +84,9 @@ func (d *Drainer) Drain() int {
 		case tcp.StateConnecting, tcp.StateSynSent, tcp.StateSynRecv:
 			handleConnecting(e)
 		case tcp.StateEstablished, tcp.StateFinWait1, tcp.StateFinWait2, tcp.StateCloseWait, tcp.StateLastAck, tcp.StateClosing:
-			d.handleConnected(e)
+			if d.handleConnected(e) {
+				continue
+			}
 		case tcp.StateTimeWait:
 			handleTimeWait(e)
 		case tcp.StateListen:
