@@ -108,15 +108,23 @@ func (s signal) wait() error {
 	}
 }
 
-// conn is a Flow with blocking calls.
+// conn is a Flow with blocking calls, for a reader and a writer. Each has a signal
+// of its own: notices are edges, and one must not take the other's.
 type conn struct {
 	stack.Flow
-	sig signal
+	readable, writable signal
 }
 
 func newConn(f stack.Flow) *conn {
-	c := &conn{f, newSignal()}
-	f.Notify(c.sig.notify)
+	c := &conn{f, newSignal(), newSignal()}
+	f.Notify(func(ev stack.Events) {
+		if ev&(stack.Readable|stack.Closed) != 0 {
+			c.readable.notify(ev)
+		}
+		if ev&(stack.Writable|stack.Closed) != 0 {
+			c.writable.notify(ev)
+		}
+	})
 	return c
 }
 
@@ -126,7 +134,7 @@ func (c *conn) Read(p []byte) (int, error) {
 		if err != stack.ErrWouldBlock {
 			return n, err
 		}
-		if err := c.sig.wait(); err != nil {
+		if err := c.readable.wait(); err != nil {
 			return 0, fmt.Errorf("read: %w", err)
 		}
 	}
@@ -141,7 +149,7 @@ func (c *conn) Write(p []byte) (int, error) {
 			if n > 0 {
 				continue
 			}
-			err = c.sig.wait()
+			err = c.writable.wait()
 		}
 		if err != nil {
 			return done, fmt.Errorf("write: %w", err)
@@ -165,7 +173,7 @@ func dial(sh *stack.Shard, remote netip.AddrPort) (*conn, error) {
 			f.Close()
 			return nil, err
 		}
-		if err := c.sig.wait(); err != nil {
+		if err := c.writable.wait(); err != nil {
 			f.Close()
 			return nil, err
 		}
