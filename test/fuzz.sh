@@ -15,8 +15,8 @@ echo "$list" | awk '
 ' | while read -r pkg target; do
 	many=$time
 	case "$time $pkg/$target" in
-	*x\ shardnet/stack/FuzzGRO | *x\ shardnet/stack/tcp/*)
-		# Each input is a whole batch, or a conversation: a hundred a second, not thousands.
+	*x\ shardnet/stack/FuzzGRO | *x\ shardnet/stack/FuzzDatagramQueue | *x\ shardnet/stack/tcp/*)
+		# Each input is a whole batch, or a conversation: hundreds a second, not thousands.
 		many=$((${time%x} / 40))x
 		;;
 	esac
