@@ -41,6 +41,9 @@ type Dialer struct {
 	// is the stack's default.
 	ReadBuffer, WriteBuffer int
 
+	// Transport is the TCP of the connections; the stack's by default.
+	Transport stack.Transport
+
 	next uint32 // whose turn it is; by sync/atomic, not an atomic.Uint32, so that a Dialer can be copied as net's can
 }
 
@@ -202,7 +205,7 @@ func (d *Dialer) dialShards(ctx context.Context, h host, proto, network string, 
 }
 
 func (d *Dialer) options() stack.SocketOptions {
-	return stack.SocketOptions{ReadBuffer: d.ReadBuffer, WriteBuffer: d.WriteBuffer}
+	return stack.SocketOptions{ReadBuffer: d.ReadBuffer, WriteBuffer: d.WriteBuffer, Transport: d.Transport}
 }
 
 func (d *Dialer) dialUDP(h host, i int, network string, local, remote netip.AddrPort) (net.Conn, error) {

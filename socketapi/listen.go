@@ -26,6 +26,10 @@ type ListenConfig struct {
 	// accepted connections, and of packet sockets; 0 is the stack's default.
 	ReadBuffer, WriteBuffer int
 
+	// Transport is the TCP of the listener and its connections; the stack's by
+	// default.
+	Transport stack.Transport
+
 	// KeepAlive and KeepAliveConfig are as in net.ListenConfig: probes are on by
 	// default, every 15 seconds, and off when KeepAlive is negative and
 	// KeepAliveConfig is not enabled.
@@ -48,6 +52,7 @@ func (lc *ListenConfig) options(v6only bool) stack.SocketOptions {
 		Backlog:     lc.Backlog,
 		ReadBuffer:  lc.ReadBuffer,
 		WriteBuffer: lc.WriteBuffer,
+		Transport:   lc.Transport,
 	}
 }
 

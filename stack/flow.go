@@ -138,4 +138,6 @@ type SocketOptions struct {
 	Backlog int
 	// ReadBuffer and WriteBuffer are sizes in bytes; 0 keeps the stack's.
 	ReadBuffer, WriteBuffer int
+	// Transport is the TCP of a listener or a connection.
+	Transport Transport
 }

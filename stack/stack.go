@@ -61,7 +61,14 @@ type Config struct {
 	// so while packets come that soon after each other, and sleeps at once when they
 	// are rarer. 0 is DefaultSpin; negative never polls.
 	Spin time.Duration
-	// TCP says which goroutines run TCP.
+	// Transport is the TCP of sockets that don't ask for one; TransportNetstack by
+	// default.
+	Transport Transport
+	// TCPMemory bounds, in bytes, what the connections of TransportFast take, all
+	// shards together: their buffers in full, from the moment they are promised to
+	// the peer. 0 is a quarter of the machine's memory.
+	TCPMemory int64
+	// TCP says which goroutines run netstack's TCP.
 	TCP TCPMode
 	// PortRange is the range of ephemeral ports, inclusive, that the shards split
 	// between them. Zero is 32768 to 60999, as Linux has it.
