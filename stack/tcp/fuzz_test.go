@@ -1,36 +1,10 @@
 package tcp
 
 import (
-	"bytes"
-	"encoding/binary"
 	"net/netip"
 	"testing"
 	"time"
 )
-
-// FuzzParseSegment: no bytes break the parser, and what it says of them holds.
-func FuzzParseSegment(f *testing.F) {
-	f.Add([]byte{0, 80, 1, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0x80, 0x10, 1, 1, 0, 0, 0, 0, 1, 1, 8, 10, 0, 0, 0, 1, 0, 0, 0, 2, 'x'})
-	f.Add([]byte{0, 80, 1, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0x60, 2, 1, 1, 0, 0, 0, 0, 2, 4, 5, 0xb4})
-	f.Add([]byte{0, 80, 1, 1, 0, 0, 0, 1, 0, 0, 0, 2, 0x80, 0x10, 1, 1, 0, 0, 0, 0, 5, 10, 0, 0, 0, 1, 0, 0, 0, 2, 3, 3})
-	f.Fuzz(func(t *testing.T, b []byte) {
-		var s Segment
-		given := bytes.Clone(b)
-		err := ParseSegment(&s, b, []byte{198, 18, 0, 1}, []byte{198, 18, 0, 2})
-		if !bytes.Equal(b, given) {
-			t.Fatal("the segment was changed")
-		}
-		if err != nil {
-			return
-		}
-		if len(s.Payload) > len(b)-headerLen || s.Blocks > 4 || s.Scale > maxScale {
-			t.Fatalf("%+v", s)
-		}
-		if !s.Is4() || s.LocalPort != binary.BigEndian.Uint16(b[2:]) {
-			t.Fatalf("%+v", s.Tuple)
-		}
-	})
-}
 
 // fuzzer drives an engine by bytes: each few of them are a segment, a call, or time
 // that passes. After each the engine's invariants are checked.
