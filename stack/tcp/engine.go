@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 )
 
@@ -126,7 +127,7 @@ type Engine struct {
 	wheel     wheel
 	timedOut  func(ref uint32)
 
-	listeners map[listenKey]*Listener
+	listeners map[listenKey]*Listener // the first of those that share a key
 	halfOpen  int
 	waitHead  uint32 // TIME-WAIT, first to end first
 	waitTail  uint32
@@ -327,6 +328,30 @@ func (e *Engine) Flush(now int64) (more bool) {
 
 // Pending reports whether Flush has something to do.
 func (e *Engine) Pending() bool { return len(e.pending) > 0 || len(e.starved) > 0 && e.plenty() }
+
+// Ready reports whether NextReady has a connection to return, or may have.
+func (e *Engine) Ready() bool { return e.readyNext < len(e.ready) }
+
+// SetTime tells the engine the time, for calls of an application that come when it
+// was last told a while ago.
+func (e *Engine) SetTime(now int64) { e.now = max(e.now, now) }
+
+// AbortAll resets every connection, those that were closed and those whose
+// handshake is under way included, and forgets all in TIME-WAIT. Those that the
+// application holds fail with ECONNABORTED.
+func (e *Engine) AbortAll() {
+	for k := range e.conns.slabs {
+		items := e.conns.slabs[k].items
+		for i := range items {
+			if c := &items[i]; c.e != nil && !c.state.over() {
+				c.reset(syscall.ECONNABORTED)
+			}
+		}
+	}
+	for e.waitHead != 0 {
+		e.dropWait(e.waitHead)
+	}
+}
 
 // All calls f for each connection that the application holds, until f returns false.
 // f may close it.

@@ -22,7 +22,9 @@ type Listener struct {
 	queue    []uint32 // connections not yet accepted, oldest at queue[first]
 	first    int
 	closed   bool
-	cookieAt int64 // when the last SYN cookie was sent
+	shares   bool
+	next     *Listener // another one that shares the key
+	cookieAt int64     // when the last SYN cookie was sent
 }
 
 // Listen has connections to addr accepted. The unspecified IPv4 address stands for
@@ -33,6 +35,16 @@ type Listener struct {
 // A segment goes to the listener of its address, else to that of its family, else
 // to the one for both. It returns EADDRINUSE if there is such a listener already.
 func (e *Engine) Listen(addr netip.AddrPort, v6only bool, backlog int) (*Listener, error) {
+	return e.listen(addr, v6only, backlog, false)
+}
+
+// ListenShared is Listen beside others that were opened by ListenShared. A
+// connection is given to one of them by the hash of its name, as SO_REUSEPORT has it.
+func (e *Engine) ListenShared(addr netip.AddrPort, v6only bool, backlog int) (*Listener, error) {
+	return e.listen(addr, v6only, backlog, true)
+}
+
+func (e *Engine) listen(addr netip.AddrPort, v6only bool, backlog int, share bool) (*Listener, error) {
 	if !addr.IsValid() || addr.Port() == 0 || backlog < 1 {
 		return nil, syscall.EINVAL
 	}
@@ -42,15 +54,33 @@ func (e *Engine) Listen(addr netip.AddrPort, v6only bool, backlog int) (*Listene
 	} else if addr.Addr().IsUnspecified() && !v6only {
 		key.family = 0
 	}
-	if e.listeners[key] != nil {
+	first := e.listeners[key]
+	if first != nil && !(share && first.shares) {
 		return nil, syscall.EADDRINUSE
 	}
-	l := &Listener{e: e, key: key, backlog: backlog}
+	l := &Listener{e: e, key: key, backlog: backlog, shares: share, next: first}
 	e.listeners[key] = l
 	return l, nil
 }
 
-func (e *Engine) listener(t *Tuple) *Listener {
+// listener is the one for connection t, whose hash is given.
+func (e *Engine) listener(t *Tuple, hash uint32) *Listener {
+	l := e.listenerGroup(t)
+	if l == nil || l.next == nil {
+		return l
+	}
+	n := uint64(0)
+	for o := l; o != nil; o = o.next {
+		n++
+	}
+	for range uint64(hash) * n >> 32 {
+		l = l.next
+	}
+	return l
+}
+
+// listenerGroup is the first of the listeners for t.
+func (e *Engine) listenerGroup(t *Tuple) *Listener {
 	key := listenKey{addr: t.Local, port: t.LocalPort, family: 6}
 	any4 := [16]byte{10: 0xff, 11: 0xff}
 	wildcard := [16]byte{}
@@ -107,7 +137,7 @@ func (l *Listener) Close() {
 		return
 	}
 	l.closed = true
-	delete(l.e.listeners, l.key)
+	l.e.unlisten(l)
 	for _, id := range l.queue[l.first:] {
 		c := l.e.conns.at(id)
 		c.listener = nil
@@ -121,10 +151,27 @@ func (l *Listener) Close() {
 	l.queue, l.first = nil, 0
 }
 
+// unlisten takes l out of its group.
+func (e *Engine) unlisten(l *Listener) {
+	first := e.listeners[l.key]
+	if first == l {
+		if l.next == nil {
+			delete(e.listeners, l.key)
+		} else {
+			e.listeners[l.key] = l.next
+		}
+		return
+	}
+	for first.next != l {
+		first = first.next
+	}
+	first.next = l.next
+}
+
 // listenInput is for segments of no connection: LISTEN and CLOSED of RFC 9293
 // sections 3.10.7.1 and 3.10.7.2.
 func (e *Engine) listenInput(s *Segment, hash uint32) Verdict {
-	l := e.listener(&s.Tuple)
+	l := e.listener(&s.Tuple, hash)
 	if l == nil {
 		return NoConnection
 	}
