@@ -17,6 +17,7 @@ type network struct {
 	driver, mode  choice
 	api, tcp      choice // "" is the default
 	netstackTCP   choice
+	tcpMemory     int // MiB
 	iface         string
 	addresses     prefixes
 	gateways      addrs
@@ -52,6 +53,7 @@ func (n *network) register(cmd *cobra.Command, port int) {
 	f.Var(&n.api, "api", "what the app is served by: callbacks on the shards' own\ngoroutines (handler, the default), or net.Conn and a goroutine\na connection (conn, all there is on the kernel's sockets)")
 	f.Var(&n.tcp, "tcp", "implementation of TCP: gVisor's (netstack, the default); fast is\nnot there yet")
 	f.Var(&n.netstackTCP, "netstack-tcp", "goroutines that run TCP: the shard's own (inline), or netstack's\n(stock)")
+	f.IntVar(&n.tcpMemory, "tcp-memory", 0, "memory for connections in MiB, of --tcp fast, their buffers counted as\nif they were full (default: a quarter of the machine's)")
 	f.BoolVar(&n.json, "json", false, "report in JSON, an object a line")
 	f.BoolVarP(&n.verbose, "verbose", "v", false, "log details")
 	f.BoolVar(&n.untilEOF, "until-eof", false, "stop when standard input ends")
@@ -67,6 +69,10 @@ func (n *network) config(std Streams) (*serve.Config, error) {
 	spin := n.spin
 	if spin == 0 {
 		spin = -1 // for stack.Config zero is the default
+	}
+	const most = 1 << 30 // MiB: a petabyte, and no overflow
+	if n.tcpMemory < 0 || n.tcpMemory > most {
+		return nil, fmt.Errorf("memory of %d MiB can't be: give --tcp-memory 1 or more", n.tcpMemory)
 	}
 	tcp := stack.TCPInline
 	if n.netstackTCP.value == stack.TCPStock.String() {
@@ -86,6 +92,7 @@ func (n *network) config(std Streams) (*serve.Config, error) {
 		API:       n.api.value,
 		Transport: n.tcp.value,
 		TCP:       tcp,
+		TCPMemory: int64(n.tcpMemory) << 20,
 		Capture:   n.capture,
 		JSON:      n.json,
 		Output:    std.Out,

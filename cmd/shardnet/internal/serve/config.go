@@ -51,6 +51,7 @@ type Config struct {
 	API       string        // one of APIs; "" is "handler", and "conn" on the kernel's sockets
 	Transport string        // one of Transports; "" is "netstack", and the kernel's on its sockets
 	TCP       stack.TCPMode // of netstack
+	TCPMemory int64         // bytes, as stack.Config has it; for "fast" only
 	Capture   string        // file to record the traffic in; "" is none
 
 	// What an app on a cable is asked: for how long each workload, and over how
@@ -141,6 +142,8 @@ func (c *Config) checkAPI() error {
 		return errors.New("with --driver kernel TCP is the kernel's: leave out --tcp")
 	case c.Transport == transportFast:
 		return errors.New("the fast TCP is not there yet: give --tcp netstack, or leave it out")
+	case c.TCPMemory != 0 && c.Transport != transportFast:
+		return errors.New("what memory TCP may take can be set for the fast one only: leave out --tcp-memory, or give --tcp fast")
 	case kernel:
 		setDefault(&c.API, apiConn)
 	}

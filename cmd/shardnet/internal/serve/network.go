@@ -85,6 +85,7 @@ func openStack(cfg *Config, capture io.WriteCloser) (_ network, err error) {
 		CPUs:      cfg.CPUs,
 		Spin:      cfg.Spin,
 		TCP:       cfg.TCP,
+		TCPMemory: cfg.TCPMemory,
 		Logger:    cfg.Logger,
 	}
 	for _, g := range cfg.Gateways {
