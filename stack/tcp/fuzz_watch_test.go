@@ -1,0 +1,184 @@
+package tcp
+
+import "fmt"
+
+// watcher looks at an engine from step to step: what invariants of one moment can't
+// say. All text, of both directions, is pattern of its sequence number, so that a
+// byte in the wrong place shows wherever it is seen.
+type watcher struct {
+	e    *Engine
+	seen map[uint32]moment // by the connection's reference
+}
+
+// moment is what a connection's numbers were after the last step.
+type moment struct {
+	state          State
+	iss            uint32
+	sndUna, sndNxt uint32
+	rcvNxt, rcvAdv uint32
+	sndEdge        uint32 // the furthest that the peer's window has ever reached
+	offered        uint32 // right edge in the last segment sent
+	hasOffered     bool
+}
+
+func newWatcher(e *Engine) *watcher { return &watcher{e: e, seen: make(map[uint32]moment)} }
+
+// pattern is the byte at a sequence number.
+func pattern(seq uint32) byte { return byte(seq) ^ byte(seq>>8)*31 ^ byte(seq>>17)*7 }
+
+func fillPattern(b []byte, seq uint32) []byte {
+	for i := range b {
+		b[i] = pattern(seq + uint32(i))
+	}
+	return b
+}
+
+func checkPattern(b []byte, seq uint32) error {
+	for i := range b {
+		if want := pattern(seq + uint32(i)); b[i] != want {
+			return fmt.Errorf("byte %d of %d, at %d, is %#x: want %#x", i, len(b), seq+uint32(i), b[i], want)
+		}
+	}
+	return nil
+}
+
+// write queues n bytes of pattern, as far as there is room.
+func (w *watcher) write(c *Conn, b []byte) { _, _ = c.Write(fillPattern(b, c.sndEnd())) }
+
+// read takes up to len(b) bytes and looks at them.
+func (w *watcher) read(c *Conn, b []byte) error {
+	first := w.firstBuffered(c)
+	n, err := c.Read(b)
+	if err != nil {
+		return nil
+	}
+	return checkPattern(b[:n], first)
+}
+
+// firstBuffered is the sequence number of the first byte to be read.
+func (w *watcher) firstBuffered(c *Conn) uint32 {
+	first := c.rcvNxt - c.rq.n
+	if c.flags&flagRecvFin != 0 {
+		first--
+	}
+	return first
+}
+
+// sending looks at a segment of a connection as it is sent.
+func (w *watcher) sending(c *Conn, s *Segment) error {
+	if s.Flags&FlagRST != 0 {
+		return nil
+	}
+	if s.Flags&FlagSYN != 0 {
+		if s.Seq != c.iss || len(s.Payload) > 0 {
+			return fmt.Errorf("a SYN from %d, with %d bytes: the ISS is %d", s.Seq, len(s.Payload), c.iss)
+		}
+		return nil
+	}
+	if err := checkPattern(s.Payload, s.Seq); err != nil {
+		return fmt.Errorf("sent the wrong text: %w", err)
+	}
+	if s.Ack != c.rcvNxt {
+		return fmt.Errorf("acknowledges %d, RCV.NXT is %d", s.Ack, c.rcvNxt)
+	}
+	m := w.seen[c.id]
+	edge := c.sndUna + c.sndWnd
+	if m.iss == c.iss && after(m.sndEdge, edge) && m.state != StateSynSent && m.state != StateClosed {
+		edge = m.sndEdge
+	}
+	if end := s.Seq + s.length(); s.length() > 0 && after(end, edge) {
+		return fmt.Errorf("sent to %d, the peer's window has never reached beyond %d", end, edge)
+	}
+	offered := s.Ack + uint32(s.Window)<<c.rcvScale
+	if after(offered, c.rcvAdv) {
+		return fmt.Errorf("offers a window to %d, and will take only to %d", offered, c.rcvAdv)
+	}
+	// RFC 9293 section 3.8.6: the window is not shrunk, but by what its scale rounds.
+	if m.hasOffered && m.iss == c.iss && before(offered, m.offered) && m.offered-offered >= 1<<c.rcvScale && c.flags&flagRecvFin == 0 {
+		return fmt.Errorf("takes a window to %d back to %d", m.offered, offered)
+	}
+	m.iss, m.offered, m.hasOffered = c.iss, offered, true
+	if m.state == StateClosed {
+		m.state, m.sndEdge = c.state, edge // first seen here, within a step
+		m.sndUna, m.sndNxt, m.rcvNxt, m.rcvAdv = c.sndUna, c.sndUna, c.rcvNxt, c.rcvAdv
+	}
+	w.seen[c.id] = m
+	return nil
+}
+
+// successors are the changes of state that a single step may make (RFC 9293 figure 5; several
+// arrows at once where one segment is several events).
+var successors = map[State][]State{
+	StateSynSent:     {StateSynReceived, StateEstablished, StateFinWait1, StateCloseWait, StateLastAck, StateClosing},
+	StateSynReceived: {StateEstablished, StateFinWait1, StateFinWait2, StateCloseWait, StateClosing, StateLastAck},
+	StateEstablished: {StateFinWait1, StateCloseWait, StateLastAck, StateClosing},
+	StateFinWait1:    {StateFinWait2, StateClosing, StateTimeWait},
+	StateFinWait2:    {StateTimeWait},
+	StateCloseWait:   {StateLastAck},
+	StateClosing:     {StateTimeWait},
+}
+
+// step is called after each one.
+func (w *watcher) step() error {
+	e := w.e
+	if err := e.check(); err != nil {
+		return err
+	}
+	if e.used > e.cfg.Memory {
+		return fmt.Errorf("%d bytes of a budget of %d", e.used, e.cfg.Memory)
+	}
+	for id := range w.seen {
+		if e.conns.at(id).e == nil {
+			delete(w.seen, id)
+		}
+	}
+	for k := range e.conns.slabs {
+		for i := range e.conns.slabs[k].items {
+			c := &e.conns.slabs[k].items[i]
+			if c.e == nil {
+				continue
+			}
+			was, ok := w.seen[c.id]
+			now, err := was, error(nil)
+			if ok && was.iss == c.iss {
+				err = w.compare(&was, c)
+			} else {
+				now = moment{sndEdge: c.sndUna + c.sndWnd}
+			}
+			if err != nil {
+				return fmt.Errorf("%v, was %v: %w", c.state, was.state, err)
+			}
+			now.state, now.iss = c.state, c.iss
+			now.sndUna, now.sndNxt, now.rcvNxt, now.rcvAdv = c.sndUna, c.sndNxt, c.rcvNxt, c.rcvAdv
+			if edge := c.sndUna + c.sndWnd; was.state == StateSynSent || after(edge, now.sndEdge) {
+				now.sndEdge = edge
+			}
+			w.seen[c.id] = now
+		}
+	}
+	return nil
+}
+
+func (w *watcher) compare(was *moment, c *Conn) error {
+	if was.state != c.state && c.state != StateClosed {
+		legal := false
+		for _, s := range successors[was.state] {
+			legal = legal || s == c.state
+		}
+		if !legal {
+			return fmt.Errorf("no such change of state")
+		}
+	}
+	switch {
+	case before(c.sndUna, was.sndUna):
+		return fmt.Errorf("SND.UNA went back from %d to %d", was.sndUna, c.sndUna)
+	case before(c.sndNxt, was.sndNxt):
+		return fmt.Errorf("SND.NXT went back from %d to %d", was.sndNxt, c.sndNxt)
+	case was.state == StateSynSent:
+	case before(c.rcvNxt, was.rcvNxt):
+		return fmt.Errorf("RCV.NXT went back from %d to %d", was.rcvNxt, c.rcvNxt)
+	case before(c.rcvAdv, was.rcvAdv):
+		return fmt.Errorf("the window's edge went back from %d to %d", was.rcvAdv, c.rcvAdv)
+	}
+	return nil
+}
