@@ -217,6 +217,11 @@ func (c *Conn) checkTimers() error {
 	if due && c.node.slot == 0 && !pending {
 		return fmt.Errorf("a deadline is not on the wheel")
 	}
+	if due && !pending {
+		if err := c.checkWheel(); err != nil {
+			return err
+		}
+	}
 	if (c.lossKind == lossNone) != (c.lossAt == 0) || (c.soonKind == soonNone) != (c.soonAt == 0) {
 		return fmt.Errorf("timer kinds %d, %d at %d, %d", c.lossKind, c.soonKind, c.lossAt, c.soonAt)
 	}
@@ -236,6 +241,24 @@ func (c *Conn) checkTimers() error {
 	}
 	if c.flags&flagAckLater != 0 && c.ackAt == 0 && !pending {
 		return fmt.Errorf("owes an ACK without a timer")
+	}
+	return nil
+}
+
+// checkWheel: the connection's place on the wheel comes, and not after its first deadline.
+func (c *Conn) checkWheel() error {
+	w, first := &c.e.wheel, int64(0)
+	for _, at := range []int64{c.lossAt, c.soonAt, c.ackAt, c.keepAt} {
+		if at != 0 && (first == 0 || at < first) {
+			first = at
+		}
+	}
+	tick := max(uint64(first+tickDuration-1)>>tickLog2, w.tick+1)
+	switch {
+	case int32(c.node.tick-uint32(w.tick)) <= 0:
+		return fmt.Errorf("armed for a tick that has passed, by %d", uint32(w.tick)-c.node.tick)
+	case int32(c.node.tick-uint32(tick)) > 0:
+		return fmt.Errorf("armed %d ticks after its deadline", c.node.tick-uint32(tick))
 	}
 	return nil
 }
