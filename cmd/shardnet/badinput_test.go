@@ -82,6 +82,15 @@ func TestBadInput(t *testing.T) {
 		{"spin without unit", append(mem, "--spin", "50"), []string{"50"}},
 		{"capture in no folder", append(mem, "--pcap", "/nonexistent/x.pcapng"), []string{"capture file", "/nonexistent/x.pcapng"}},
 
+		{"fault without value", append(mem, "--fault", "drop"), []string{`"drop" is not key=value`, "drop=1%,reorder=2%,seed=7"}},
+		{"no such fault", append(mem, "--fault", "loss=1%"), []string{`"loss"`, "known: drop, corrupt", "drop=1%"}},
+		{"fault beyond certainty", append(mem, "--fault", "drop=101%"), []string{"drop=101%", "probability", "write it as in"}},
+		{"fault without unit", append(mem, "--fault", "delay=5"), []string{"delay=5", "5ms"}},
+		{"fault twice", append(mem, "--fault", "drop=1%,drop=2%"), []string{"drop is given twice"}},
+		{"faults twice", append(mem, "--fault", "drop=1%", "--fault", "seed=7"), []string{"give it once", "commas"}},
+		{"no fault", append(mem, "--fault", ""), []string{"names no fault", "drop=1%,reorder=2%,seed=7"}},
+		{"fault that holds more than there is", append(mem, "--fault", "delay=1s,limit=1000000"), []string{"limit=1000000", "frames", "change --fault"}},
+		{"faults of the kernel's", []string{"--driver", "kernel", "-a", "127.0.0.1/8", "--fault", "drop=1%"}, []string{"leave out --fault"}},
 		{"capture of the kernel's", []string{"--driver", "kernel", "-a", address, "--pcap", "x"}, []string{"leave out --pcap"}},
 		{"not the kernel's address", []string{"--driver", "kernel", "-a", address, "--port", "7777"}, []string{"198.18.0.2:7777", "host's own"}},
 	} {

@@ -286,6 +286,33 @@ func TestByHand(t *testing.T) {
 	}
 }
 
+// TestFaultNIC loses every frame of a kernel's client, then every answer to it.
+func TestFaultNIC(t *testing.T) {
+	for _, driver := range []string{"afxdp", "asavie"} {
+		for _, dir := range []string{"rx", "tx"} {
+			t.Run(driver+"/"+dir, func(t *testing.T) {
+				client, vs := pair(t) // anew, because a client that got no answer asks less often
+				b := serve(t, vs.Host, append([]string{"echo", "-i", "vs", "--driver", driver, "--json", "--fault", "drop=100%,dir=" + dir}, onStack...)...)
+				if !strings.Contains(b.start, `"faults":"drop=1,dir=`+dir+`,seed=0"`) {
+					t.Errorf("start-up line is %s", b.start)
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
+				defer cancel()
+				if c, err := client.Host.Dial(ctx, "tcp", "198.18.0.2:7"); err == nil {
+					c.Close()
+					t.Error("a connection was made through a network that loses all")
+				}
+				stop := report(t, b.stop(t, syscall.SIGTERM))["stopped"][0]
+				frames, dropped := faultsOf(stop, dir, "frames"), faultsOf(stop, dir, "dropped")
+				if frames == 0 || dropped != frames {
+					t.Errorf("%v of %v frames dropped", dropped, frames)
+				}
+				checkNoProgram(t, vs)
+			})
+		}
+	}
+}
+
 // TestTaken has a second server ask for what the first one has.
 func TestTaken(t *testing.T) {
 	_, vs := pair(t)

@@ -198,6 +198,7 @@ func newBenchServer(std Streams) *cobra.Command {
 	f.DurationVar(&cfg.Spin, "spin", 0, "as stack.Config has it")
 	f.BoolVar(&cfg.BusyPoll, "busy-poll", false, "as afxdp.Config has it")
 	f.Var(&cpus, "cpus", "as stack.Config has it")
+	f.Int64Var(&cfg.TCPMemory, "tcp-memory", 0, "as stack.Config has it")
 	f.StringArrayVar(&cfg.Command, "command", nil, "a word of the command to run in place of a server; repeatable")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if len(address) != 1 || port < 1 || port > 65535 {

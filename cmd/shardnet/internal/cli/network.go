@@ -27,6 +27,7 @@ type network struct {
 	spin          time.Duration
 	busyPoll      bool
 	capture       string
+	faults        faults
 	json, verbose bool
 	untilEOF      bool
 }
@@ -50,6 +51,7 @@ func (n *network) register(cmd *cobra.Command, port int) {
 	f.DurationVar(&n.spin, "spin", stack.DefaultSpin, "how long an idle shard polls before it sleeps; 0 is not at all")
 	f.BoolVar(&n.busyPoll, "busy-poll", false, "do the NIC's receive work on the shard's CPU (driver afxdp; set the\ninterface's napi_defer_hard_irqs and gro_flush_timeout as well)")
 	f.StringVar(&n.capture, "pcap", "", "record all traffic to this pcapng `FILE`")
+	f.Var(&n.faults, "fault", "make the network bad: frames of the stack are lost, repeated, ...,\nin and out, as in drop=1%,reorder=2%,dup=0.1%,corrupt=1e-4,delay=5ms,\nrate=10mbit,queue=64,dir=rx,seed=7")
 	f.Var(&n.api, "api", "what the app is served by: callbacks on the shards' own\ngoroutines (handler, the default), or net.Conn and a goroutine\na connection (conn, all there is on the kernel's sockets)")
 	f.Var(&n.tcp, "tcp", "implementation of TCP: gVisor's (netstack, the default); fast is\nnot there yet")
 	f.Var(&n.netstackTCP, "netstack-tcp", "goroutines that run TCP: the shard's own (inline), or netstack's\n(stock)")
@@ -94,6 +96,7 @@ func (n *network) config(std Streams) (*serve.Config, error) {
 		TCP:       tcp,
 		TCPMemory: int64(n.tcpMemory) << 20,
 		Capture:   n.capture,
+		Faults:    n.faults.cfg,
 		JSON:      n.json,
 		Output:    std.Out,
 		Logger:    newLogger(std.Err, n.verbose),

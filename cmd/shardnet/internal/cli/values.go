@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
+
+	"shardnet/driver/fault"
 )
 
 // The flags below are lists: they may be repeated, and take several elements with
@@ -120,6 +123,37 @@ func (c *choice) Set(s string) error {
 	c.value = s
 	return nil
 }
+
+// faults is a flag of what befalls frames, as fault.Parse reads it.
+type faults struct {
+	cfg *fault.Config // nil if it was not given
+}
+
+func (f *faults) Type() string { return "SPEC" }
+
+func (f *faults) String() string {
+	if f.cfg == nil {
+		return ""
+	}
+	return f.cfg.String()
+}
+
+func (f *faults) Set(s string) error {
+	if f.cfg != nil {
+		return errors.New("give it once, with commas between the faults")
+	}
+	if strings.TrimSpace(s) == "" {
+		return fmt.Errorf("%q names no fault: write it as in %s", s, exampleFaults)
+	}
+	cfg, err := fault.Parse(s)
+	if err != nil {
+		return fmt.Errorf("%w: write it as in %s", err, exampleFaults)
+	}
+	f.cfg = &cfg
+	return nil
+}
+
+const exampleFaults = "drop=1%,reorder=2%,seed=7"
 
 func join[T any](list []T) string {
 	var words []string

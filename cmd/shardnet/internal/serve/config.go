@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"shardnet/driver/fault"
 	"shardnet/stack"
 )
 
@@ -53,6 +54,7 @@ type Config struct {
 	TCP       stack.TCPMode // of netstack
 	TCPMemory int64         // bytes, as stack.Config has it; for "fast" only
 	Capture   string        // file to record the traffic in; "" is none
+	Faults    *fault.Config // what befalls the frames of an app's stack; nil is nothing
 
 	// What an app on a cable is asked: for how long each workload, and over how
 	// many connections.
@@ -86,6 +88,9 @@ func (c *Config) Validate() error {
 		return fmt.Errorf("busy polling is for a NIC on driver afxdp: leave out --busy-poll with --driver %s", c.Driver)
 	}
 	if err := c.checkAPI(); err != nil {
+		return err
+	}
+	if err := c.checkFaults(); err != nil {
 		return err
 	}
 	setDefault(&c.CheckTime, 500*time.Millisecond)

@@ -11,6 +11,7 @@ import (
 
 	"shardnet/cmd/shardnet/internal/load"
 	"shardnet/driver"
+	"shardnet/driver/fault"
 	"shardnet/driver/pcap"
 	"shardnet/socketapi"
 	"shardnet/stack"
@@ -54,9 +55,10 @@ func openNetwork(cfg *Config) (network, error) {
 
 // stackNetwork is a stack on a NIC, or on one end of a cable.
 type stackNetwork struct {
-	st   *stack.Stack
-	peer *stack.Stack // on the cable's other end; nil on a NIC
-	addr string       // to listen on: all of the stack's
+	st     *stack.Stack
+	peer   *stack.Stack  // on the cable's other end; nil on a NIC
+	addr   string        // to listen on: all of the stack's
+	faults *fault.Device // nil without
 }
 
 // openStack starts a stack on the device of cfg, recorded to capture unless nil.
@@ -71,14 +73,19 @@ func openStack(cfg *Config, capture io.WriteCloser) (_ network, err error) {
 	if err != nil {
 		return nil, err
 	}
+	n := &stackNetwork{addr: ":" + strconv.Itoa(cfg.Port)}
+	if dev, n.faults, err = wrapFaults(dev, cfg); err != nil {
+		return nil, closeFar(err, far)
+	}
+	// The capture has what the stack receives and sends, as one taken on a host has:
+	// what gets lost is lost on the wire.
 	if capture != nil {
 		recorded, err := pcap.Wrap(dev, capture, &pcap.Options{CloseWriter: true, Logger: cfg.Logger})
 		if err != nil {
-			return nil, errors.Join(err, dev.Close())
+			return nil, closeFar(errors.Join(err, dev.Close()), far)
 		}
 		dev = recorded
 	}
-	n := &stackNetwork{addr: ":" + strconv.Itoa(cfg.Port)}
 	conf := &stack.Config{
 		Addresses: cfg.Addresses,
 		Shards:    cfg.Shards,
@@ -92,10 +99,7 @@ func openStack(cfg *Config, capture io.WriteCloser) (_ network, err error) {
 		conf.Routes = append(conf.Routes, stack.DefaultRoute(g))
 	}
 	if n.st, err = stack.New(dev, conf); err != nil {
-		if far != nil {
-			err = errors.Join(err, far.Close())
-		}
-		return nil, err
+		return nil, closeFar(err, far)
 	}
 	if far != nil {
 		if n.peer, err = newPeer(far, cfg); err != nil {
@@ -103,6 +107,15 @@ func openStack(cfg *Config, capture io.WriteCloser) (_ network, err error) {
 		}
 	}
 	return n, nil
+}
+
+// closeFar closes the cable's other end, if there is one, and adds what that says
+// to err.
+func closeFar(err error, far driver.Device) error {
+	if far == nil {
+		return err
+	}
+	return errors.Join(err, far.Close())
 }
 
 func (n *stackNetwork) listen() ([]net.Listener, error) {
@@ -153,7 +166,12 @@ func (n *stackNetwork) close() error {
 func (n *stackNetwork) shards() []ShardCounters {
 	var all []ShardCounters
 	for i := range n.st.Shards() {
-		all = append(all, shardCounters(n.st.Shard(i).Stats()))
+		c := shardCounters(n.st.Shard(i).Stats())
+		if n.faults != nil {
+			rx, tx := n.faults.Counts(i)
+			c.RxFaults, c.TxFaults = faultCounters(rx), faultCounters(tx)
+		}
+		all = append(all, c)
 	}
 	return all
 }

@@ -28,7 +28,8 @@ type Start struct {
 	API         string   `json:"api"`
 	TCP         string   `json:"tcp"`
 	NetstackTCP string   `json:"netstack_tcp,omitempty"`
-	Addresses   []string `json:"addresses"` // with the port
+	Faults      string   `json:"faults,omitempty"` // as --fault takes them
+	Addresses   []string `json:"addresses"`        // with the port
 	Protocols   []string `json:"protocols"`
 }
 
@@ -42,6 +43,9 @@ func (s *Start) String() string {
 	fmt.Fprintf(&b, " shards=%d steering=%q api=%s tcp=%s", s.Shards, s.Steering, s.API, s.TCP)
 	if s.NetstackTCP != "" {
 		fmt.Fprintf(&b, " netstack-tcp=%s", s.NetstackTCP)
+	}
+	if s.Faults != "" {
+		fmt.Fprintf(&b, " fault=%s", s.Faults)
 	}
 	return b.String()
 }
@@ -60,6 +64,9 @@ type ShardCounters struct {
 	RxMalformed   uint64 `json:"rx_malformed"`
 	RxDropped     uint64 `json:"rx_dropped"` // for want of a frame, a ring entry, or room in a socket
 	TxDropped     uint64 `json:"tx_dropped"`
+
+	RxFaults *FaultCounters `json:"rx_faults,omitempty"` // with --fault only
+	TxFaults *FaultCounters `json:"tx_faults,omitempty"`
 }
 
 func shardCounters(s stack.Stats) ShardCounters {
@@ -108,6 +115,9 @@ func (s *Summary) String() string {
 			"retransmits %d, bad checksums %d, malformed %d, dropped in %d, out %d",
 			i, c.Connections, c.Datagrams, c.RxPackets, c.TxPackets, c.WrongShard, c.HandedOver,
 			c.Retransmits, c.RxBadChecksum, c.RxMalformed, c.RxDropped, c.TxDropped)
+		if c.RxFaults != nil {
+			fmt.Fprintf(&b, "\nshard %d faults: in %v; out %v", i, c.RxFaults, c.TxFaults)
+		}
 	}
 	return b.String()
 }

@@ -163,6 +163,7 @@ func describe(cfg *Config, n network, app *App) *Start {
 		s.Protocols = append(s.Protocols, "udp")
 	}
 	n.describe(s)
+	s.Faults = cfg.describeFaults()
 	return s
 }
 
