@@ -199,7 +199,10 @@ func (r *run) measure(ctx context.Context) {
 	deadline := time.Now().Add(r.cfg.Duration + answerTimeout)
 	var wg sync.WaitGroup
 	for _, w := range r.workers {
-		_ = w.conn.SetDeadline(deadline)
+		_ = w.conn.SetWriteDeadline(deadline)
+		if r.cfg.Workload.Network != "udp" {
+			_ = w.conn.SetReadDeadline(deadline)
+		} // else the asker has one of its own in force, and asks again
 		wg.Go(func() {
 			for !over.Load() {
 				start := time.Now()

@@ -215,6 +215,26 @@ func TestLostDatagrams(t *testing.T) {
 	}
 }
 
+// A datagram that is lost soon after the first answer is asked for again as soon as
+// any other.
+func TestLostAtOnce(t *testing.T) {
+	n := 0
+	addr := serveUDP(t, func(b []byte) [][]byte {
+		if n++; n == 2 {
+			return nil
+		}
+		return [][]byte{bytes.Clone(b)}
+	})
+	start := time.Now()
+	res := Run(t.Context(), Config{Workload: EchoUDP, Dial: dial, Addresses: []string{addr}, Conns: 1, Duration: 10 * time.Millisecond})
+	if err := res.Err(); err != nil || res.Lost != 1 || res.Requests == 0 {
+		t.Errorf("%d requests, %d lost, %v", res.Requests, res.Lost, err)
+	}
+	if d := time.Since(start); d > 2*datagramTimeout+time.Second {
+		t.Errorf("took %v", d)
+	}
+}
+
 func TestNobodyAnswers(t *testing.T) {
 	res := Run(t.Context(), Config{Workload: EchoTCP, Dial: func(context.Context, string, string) (net.Conn, error) {
 		return nil, io.ErrClosedPipe
