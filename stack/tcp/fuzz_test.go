@@ -73,9 +73,54 @@ func (z *fuzzer) tuple(i byte) Tuple {
 	return MakeTuple(netip.AddrPortFrom(simAddr[1], 80), netip.AddrPortFrom(simAddr[0], 1024+uint16(i%4)))
 }
 
+// honest is a segment to the engine as a peer would send it: it opens a connection, or
+// takes all that came and has some text.
+func (z *fuzzer) honest(i byte) {
+	t := z.tuple(i)
+	var c *Conn
+	if ref := z.e.flows.find(t.hash(&z.e.flowKey), &t); ref != 0 && ref&waitRef == 0 {
+		c = z.e.conns.at(ref)
+	}
+	form := z.byte()
+	s := Segment{Tuple: t, Flags: FlagSYN, Seq: uint32(form) << 24, Window: 65535}
+	s.TSVal = uint32(z.now / int64(time.Millisecond))
+	switch {
+	case c == nil:
+	case c.state == StateSynSent:
+		s.Flags, s.Ack, s.TSEcr = FlagSYN|FlagACK, c.sndNxt, c.timestamp()
+	default:
+		s.Flags, s.Seq, s.Ack, s.HasTS = FlagACK, c.rcvNxt, c.sndNxt, c.flags&flagTS != 0
+		s.TSVal, s.TSEcr = c.tsRecent, c.timestamp()
+		if form&8 != 0 && c.segHead != 0 { // the oldest segment is missing, others arrived
+			s.Ack = c.sndUna
+			if g := z.e.segs.at(c.segHead); g.next != 0 && c.flags&flagSack != 0 {
+				s.Blocks, s.Sack[0] = 1, SackBlock{g.end, c.sndNxt}
+			}
+		}
+		if form&16 != 0 {
+			s.Seq += 1000 * uint32(form>>5) // text ahead of RCV.NXT
+		}
+		if form&7 > 2 {
+			s.Payload = fillPattern(z.out[:min(c.rcvAdv-c.rcvNxt, 300*uint32(form&7))], s.Seq)
+		}
+	}
+	if s.Flags&FlagSYN != 0 {
+		s.HasMSS, s.MSS, s.HasScale, s.Scale = true, 1460, form&1 != 0, 4
+		s.SackOK, s.HasTS = form&6 != 0, form&12 != 0
+	}
+	if z.e.Input(z.now, &s) == NoConnection {
+		z.e.Reject(&s)
+	}
+}
+
 // segment is one to the engine, mostly such that it fits the last one from it.
 func (z *fuzzer) segment() {
-	i := z.byte() % 4
+	i := z.byte()
+	if i >= 96 {
+		z.honest(i)
+		return
+	}
+	i %= 4
 	last := &z.last[i]
 	s := Segment{Tuple: z.tuple(i), Flags: z.byte() & 0x3f, Window: uint16(z.byte()) << (z.byte() & 15)}
 	if z.byte() < 180 {
@@ -119,7 +164,7 @@ func (z *fuzzer) call() {
 			}
 		case 1, 5:
 			z.l.Close()
-			z.l, _ = z.e.Listen(netip.AddrPortFrom(simAddr[1], 80), false, 2)
+			z.l, _ = z.e.ListenShared(netip.AddrPortFrom(simAddr[1], 80), false, 2)
 		default:
 			if c, err := z.l.Accept(); err == nil {
 				z.conns = append(z.conns, c)
@@ -223,6 +268,11 @@ func fuzzInterleavings(t *testing.T, b []byte) {
 	z := &fuzzer{t: t, b: b, now: int64(time.Hour), out: make([]byte, 1<<16)}
 	flags := z.byte()
 	cfg := Config{Output: z, Memory: 300 << 10, RecvBuffer: 16 << 10, MaxRecvBuffer: 64 << 10, Reno: flags&1 != 0, TimeWait: time.Second, MaxTimeWait: 3}
+	if flags&4 != 0 {
+		cfg.Memory, cfg.MaxRecvBuffer = 8<<20, 1<<20
+	} else if flags&8 != 0 {
+		cfg.Memory = 90 << 10 // too little for what is written
+	}
 	if flags&2 != 0 {
 		cfg.OnData = func(c *Conn, p []byte) int {
 			if err := checkPattern(p, c.rcvNxt-uint32(len(p))); err != nil {

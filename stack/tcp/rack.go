@@ -88,7 +88,8 @@ const (
 
 // sendProbe is section 7.3: new data if there is, else the last segment again.
 func (c *Conn) sendProbe() outputResult {
-	if c.segTail == 0 || c.caState != caOpen {
+	// When a frame had to be waited for, an ACK may have come meanwhile.
+	if c.segTail == 0 || c.caState != caOpen || c.sackedSegs > 0 {
 		c.flags &^= flagProbe
 		return outputDone
 	}

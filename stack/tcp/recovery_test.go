@@ -131,6 +131,16 @@ func TestRecovery(t *testing.T) {
 			+19ms
 			+6ms
 			> PA 10001(1000)`},
+		{name: "no probe when a SACK came while frames were short", rfc: "8985 7.3", script: sackRTT + fiveSent + `
+			< A 1(0) ack 3001
+			nobuf
+			+30ms
+			< A 1(0) ack 3001 sack 4001-5001
+			buf
+			+20ms
+			> A 3001(1000)
+			+10ms
+			< A 1(0) ack 5001`},
 		{name: "a probe that repaired reduces the window", rfc: "8985 7.4.2", script: sackRTT + fiveSent + `
 			< A 1(0) ack 4001
 			+300ms
