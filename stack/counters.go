@@ -31,6 +31,7 @@ const (
 	udpQueueFull
 	replyDrops
 	handlerStalls
+	tcpFast
 	numCounters
 )
 
@@ -83,6 +84,7 @@ type Stats struct {
 	Timers    uint64 // timers run
 	LinkDowns uint64 // times the link was found down
 
+	TCPBypassed uint64 // TCP segments received by the shards' own TCP, in their frames
 	Connections uint64 // TCP connections accepted
 	Dialed      uint64 // TCP connections opened from here
 	Established uint64 // gauge: TCP connections established now
@@ -118,6 +120,7 @@ func (s *Stats) Add(o Stats) {
 	s.Yields += o.Yields
 	s.Timers += o.Timers
 	s.LinkDowns += o.LinkDowns
+	s.TCPBypassed += o.TCPBypassed
 	s.Connections += o.Connections
 	s.Dialed += o.Dialed
 	s.Established += o.Established
@@ -135,6 +138,7 @@ func (sh *Shard) Stats() Stats {
 	c := &sh.counters
 	ns := sh.ns.Stats()
 	txDropped, udpSent := sh.tx.counts()
+	fast, opened := sh.fast.stats()
 	return Stats{
 		Queue:         sh.q.Stats(),
 		RxPackets:     c.get(rxPackets),
@@ -154,10 +158,11 @@ func (sh *Shard) Stats() Stats {
 		Yields:        c.get(yields),
 		Timers:        c.get(timersRun),
 		LinkDowns:     c.get(linkDowns),
-		Connections:   ns.TCP.PassiveConnectionOpenings.Value(),
-		Dialed:        ns.TCP.ActiveConnectionOpenings.Value(),
-		Established:   ns.TCP.CurrentEstablished.Value(),
-		Retransmits:   ns.TCP.Retransmits.Value(),
+		TCPBypassed:   c.get(tcpFast),
+		Connections:   ns.TCP.PassiveConnectionOpenings.Value() + opened.accepted,
+		Dialed:        ns.TCP.ActiveConnectionOpenings.Value() + opened.dialed,
+		Established:   ns.TCP.CurrentEstablished.Value() + uint64(fast.Conns-fast.HalfOpen),
+		Retransmits:   ns.TCP.Retransmits.Value() + fast.Retransmitted,
 		UDPReceived:   ns.UDP.PacketsReceived.Value() + c.get(udpFast),
 		UDPSent:       ns.UDP.PacketsSent.Value() + udpSent + c.get(udpFastReplies),
 		UDPDropped:    ns.UDP.ReceiveBufferErrors.Value() + c.get(udpQueueFull),

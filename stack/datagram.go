@@ -130,13 +130,13 @@ func (d *Datagram) replyInPlace(b []byte) bool {
 	return true
 }
 
-// takeDatagram gives p to the socket it is for if it is a whole, plain datagram to
-// a socket of this shard, and returns whether it was. frame is where p lies, if
+// takeDatagram gives p, a whole, plain datagram, to the socket of this shard that it
+// is for, and returns whether there was one. frame is where p lies, if
 // that may be answered in place; replied tells that it was, and is now to be
 // sent. Loop only.
 func (sh *Shard) takeDatagram(p *packet, frame *driver.Frame) (taken, replied bool) {
 	f := sh.udp.find(p)
-	if f == nil || !sh.plainUnicast(p) {
+	if f == nil {
 		return false, false
 	}
 	c := &sh.counters.local

@@ -1,16 +1,17 @@
 package stack
 
 import (
-	"errors"
 	"net/netip"
 	"syscall"
 	"time"
+
+	"shardnet/stack/tcp"
 )
 
 // ErrWouldBlock is returned by the calls of this contract that cannot go on at
 // once: no data, no room, no connection waiting. The Notify callback tells when
 // to try again.
-var ErrWouldBlock = errors.New("operation would block")
+var ErrWouldBlock = tcp.ErrWouldBlock
 
 // Errno aside, the errors a Flow, PacketFlow or Listener returns are
 // ErrWouldBlock, io.EOF (the peer's FIN was read), net.ErrClosed (closed by
@@ -51,7 +52,7 @@ type Listener interface {
 
 // Flow is one TCP connection on one shard. Its methods may be called from any
 // goroutine, though not two Reads nor two Writes at once, and never block.
-// Netstack's endpoints implement it today.
+// It is an endpoint of netstack's, or a connection of the shard's own TCP.
 type Flow interface {
 	// Read copies received bytes into p. It returns ErrWouldBlock when there are
 	// none, and io.EOF after the peer's FIN.

@@ -76,7 +76,7 @@ type ipv6Output struct {
 
 // NewEndpoint implements stack.NetworkProtocol.
 func (p *ipProtocol) NewEndpoint(nic stack.NetworkInterface, d stack.TransportDispatcher) stack.NetworkEndpoint {
-	if full, ok := d.(stack.TransportDispatcherWithDefaultHandlerResult); ok && p.sh.st.cfg.Shards > 1 {
+	if full, ok := d.(stack.TransportDispatcherWithDefaultHandlerResult); ok {
 		d = &wholeDispatcher{full, p.sh}
 	}
 	ep := p.NetworkProtocol.NewEndpoint(nic, d)
@@ -241,11 +241,6 @@ func (w *segmentWriter) write(from *viewCursor, tcpHead, left, first, n int) boo
 	return true
 }
 
-// bypassIP reports whether p may go to deliverSegment.
-func (sh *Shard) bypassIP(p *packet, verified bool) bool {
-	return verified && p.proto == protoTCP && sh.bypass && sh.plainUnicast(p)
-}
-
 // deliverSegment gives a plain segment to netstack's TCP. data begins with the
 // headers of p's frame.
 func (sh *Shard) deliverSegment(p *packet, data buffer.Buffer) {
@@ -262,6 +257,8 @@ func (sh *Shard) deliverSegment(p *packet, data buffer.Buffer) {
 	pkt.RXChecksumValidated = true
 	pkt.PktType = tcpip.PacketHost
 	pkt.NICID = nicID
+	sh.plain = true
 	sh.dispatcher.DeliverTransportPacket(header.TCPProtocolNumber, pkt)
+	sh.plain = false
 	pkt.DecRef()
 }

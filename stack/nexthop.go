@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/maphash"
 	"net/netip"
+	"sync/atomic"
 
 	"gvisor.dev/gvisor/pkg/tcpip"
 	"gvisor.dev/gvisor/pkg/tcpip/header"
@@ -33,7 +34,7 @@ type hop struct {
 // it.
 type hopCache struct {
 	seed maphash.Seed
-	gen  uint32
+	gen  atomic.Uint32 // of the neighbours; changed under the mutex
 	sets [hopSets][hopWays]hop
 }
 
@@ -87,14 +88,14 @@ func (c *hopCache) waits(dst netip.Addr, now int64) bool {
 
 // holds reports whether h is dst's, known or not, and still holds.
 func (c *hopCache) holds(h *hop, dst netip.Addr, now int64) bool {
-	return h.dst == dst && h.turnOf == c.gen && h.expires > now
+	return h.dst == dst && h.turnOf == c.gen.Load() && h.expires > now
 }
 
 // neighboursChanged forgets everything: an answer from a neighbour came in. Any
 // goroutine may call it.
 func (t *transmitter) neighboursChanged() {
 	t.mu.Lock()
-	t.hops.gen++
+	t.hops.gen.Add(1)
 	t.mu.Unlock()
 }
 
@@ -116,7 +117,7 @@ func (sh *Shard) learnHop(dst netip.Addr) {
 	}
 	t, now := sh.tx, sh.clock.nanos()
 	t.mu.Lock()
-	slot, gen := t.hops.slot(dst), t.hops.gen
+	slot, gen := t.hops.slot(dst), t.hops.gen.Load()
 	if t.hops.holds(slot, dst, now) {
 		t.mu.Unlock()
 		return

@@ -9,7 +9,8 @@ import (
 // Fragments of a packet meet on a shard that their addresses and id choose, where
 // netstack puts the packet together. Only then are its ports known, and with them
 // its owner: wholeDispatcher stands between netstack's IP and its transport
-// protocols and gives packets of another shard to that shard.
+// protocols and gives packets of another shard to that shard. It also tells the
+// shard's own TCP of ICMP errors.
 type wholeDispatcher struct {
 	stack.TransportDispatcherWithDefaultHandlerResult
 	sh *Shard
@@ -23,7 +24,7 @@ const maxWhole = 256
 // asks an address of its own stack) has no link header, comes on any goroutine, and
 // stays on its shard.
 func (d *wholeDispatcher) DeliverTransportPacket(proto tcpip.TransportProtocolNumber, pkt *stack.PacketBuffer) stack.TransportPacketDisposition {
-	if (proto == header.UDPProtocolNumber || proto == header.TCPProtocolNumber) && len(pkt.LinkHeader().Slice()) > 0 {
+	if d.sh.st.cfg.Shards > 1 && (proto == header.UDPProtocolNumber || proto == header.TCPProtocolNumber) && len(pkt.LinkHeader().Slice()) > 0 {
 		if owner := d.sh.ownerOfWhole(proto, pkt); owner != d.sh.index {
 			d.sh.handWhole(d.sh.st.shards[owner], proto, pkt)
 			return stack.TransportPacketHandled

@@ -47,11 +47,13 @@ type Shard struct {
 	// dispatcher is netstack's way to its transport protocols.
 	dispatcher stack.TransportDispatcher
 	bypass     bool         // TCP goes past netstack's IP: not in TCPStock
+	plain      bool         // the loop is giving netstack a segment that is not the engine's
 	wholes     atomic.Int32 // wholePackets that wait
 	ipv4       stack.NetworkEndpoint
 	ipv6       stack.NetworkEndpoint
 	arp        stack.NetworkEndpoint
 	tcp        *tcpinline.Drainer // nil in TCPStock
+	fast       *fastTCP
 	clock      *shardClock
 	tx         *transmitter
 	link       *link
@@ -113,13 +115,14 @@ func (sh *Shard) run() {
 			sh.checkStall(before, now)
 		}
 		timers := sh.clock.runTimers(now)
+		sh.fast.begin(now)
 		work := timers
 		n, err := sh.receive()
 		if err != nil {
 			sh.st.fail(fmt.Errorf("receive on shard %d: %w", sh.index, err))
 			break
 		}
-		work += n + sh.takeInbox()
+		work += n + sh.takeInbox() + sh.fast.tell()
 		if sh.tcp != nil {
 			work += sh.tcp.Drain()
 		}
@@ -140,6 +143,10 @@ func (sh *Shard) run() {
 		}
 		if sh.tcp != nil {
 			sh.tcp.SendACKs()
+		}
+		segments, more := sh.fast.flush()
+		if work += segments; more {
+			work++
 		}
 		n, err = sh.tx.flush()
 		if sh.linkDown && err == nil && n == 0 && now >= sh.retryLink {
@@ -205,6 +212,9 @@ func (sh *Shard) sleep() {
 	sh.counters.publish()
 	sh.sleeping.Store(1)
 	d := sh.clock.park()
+	if t := sh.fast.nextTimer(); t >= 0 {
+		d = atMost(d, t)
+	}
 	if !sh.workLeft() {
 		if sh.linkDown {
 			d = atMost(d, linkRetry)
@@ -232,7 +242,7 @@ func atMost(d, limit time.Duration) time.Duration {
 
 // workLeft reports whether other goroutines left something for the loop.
 func (sh *Shard) workLeft() bool {
-	if sh.stopping.Load() || sh.tx.queued.Load() && !sh.tx.stuck() {
+	if sh.stopping.Load() || sh.fast.left.Load() || sh.tx.queued.Load() && !sh.tx.stuck() {
 		return true
 	}
 	if sh.tcp != nil && sh.tcp.Pending() {
@@ -317,6 +327,7 @@ func (sh *Shard) receive() (int, error) {
 		done = append(done, *f)
 	}
 	sh.deliverRun()
+	sh.fast.release()
 	sh.q.Release(done)
 	return n, nil
 }
@@ -349,8 +360,15 @@ func (sh *Shard) input(f *driver.Frame) bool {
 			verified = true
 		}
 	}
+	plain := verified && (p.proto == protoTCP || p.proto == protoUDP) && sh.plainUnicast(p)
+	fast := plain && p.proto == protoTCP && sh.fast.active.Load()
+	several := sh.st.steering.shards > 1
+	if fast && (!several || sh.fast.ownsHere(p)) && sh.fast.input(p) {
+		return false
+	}
+	sh.fast.release()
 	owner := sh.st.steering.owner(p, sh.index)
-	if p.proto == protoTCP && p.l4 != nil && sh.st.steering.shards > 1 {
+	if p.proto == protoTCP && p.l4 != nil && several {
 		owner = sh.flowShard(p, owner)
 	}
 	if owner == everyShard {
@@ -365,12 +383,19 @@ func (sh *Shard) input(f *driver.Frame) bool {
 		sh.handTo(owner, frame, verified)
 		return false
 	}
-	if p.proto == protoUDP && verified {
+	if plain && p.proto == protoUDP {
 		if taken, replied := sh.takeDatagram(p, f); taken {
 			return replied
 		}
 	}
-	bypass := sh.bypassIP(p, verified)
+	if fast && several {
+		taken := sh.fast.input(p)
+		sh.fast.release()
+		if taken {
+			return false
+		}
+	}
+	bypass := plain && p.proto == protoTCP && sh.bypass
 	if bypass && sh.gro.add(p) {
 		return false
 	}
@@ -426,12 +451,18 @@ func (sh *Shard) takeInbox() int {
 			}
 			if p := &sh.packet; p.parse(s.frame) { // as it did on the shard it came in on
 				taken := false
-				if p.proto == protoUDP && s.verified {
+				plain := s.verified && (p.proto == protoTCP || p.proto == protoUDP) && sh.plainUnicast(p)
+				switch {
+				case !plain:
+				case p.proto == protoUDP:
 					taken, _ = sh.takeDatagram(p, nil)
+				case sh.fast.active.Load():
+					taken = sh.fast.input(p)
+					sh.fast.release()
 				}
 				switch {
 				case taken:
-				case sh.bypassIP(p, s.verified):
+				case plain && p.proto == protoTCP && sh.bypass:
 					sh.deliverSegment(p, buffer.MakeWithData(s.frame[:etherHeaderLen+ipLen(p)]))
 				default:
 					sh.deliver(s.frame, p.etherType, s.verified)
@@ -551,6 +582,9 @@ func (sh *Shard) findFlow(p *packet, first int) int {
 // hasFlow reports whether p's connection, not merely a listener for it, lives on
 // this shard. It may be called from any goroutine.
 func (sh *Shard) hasFlow(p *packet) bool {
+	if sh.fast.owns(p) {
+		return true
+	}
 	id := stack.TransportEndpointID{
 		LocalPort: p.dstPort, LocalAddress: tcpip.AddrFromSlice(p.dst),
 		RemotePort: p.srcPort, RemoteAddress: tcpip.AddrFromSlice(p.src),
@@ -569,6 +603,7 @@ func (sh *Shard) newNetstack() error {
 	}
 	sh.ns = stack.New(sh.netstackOptions(clock))
 	sh.ns.SetICMPLimit(rate.Limit(1000))
+	sh.ns.SetTransportProtocolHandler(header.TCPProtocolNumber, sh.fast.inputWhole)
 	lo, hi := st.steering.portRange(sh.index)
 	if err := sh.ns.SetPortRange(lo, hi); err != nil {
 		return fmt.Errorf("set port range %d-%d: %w", lo, hi, goError(err))
@@ -630,6 +665,7 @@ func (sh *Shard) stop() {
 
 // destroy frees what the shard holds, after its loop has ended.
 func (sh *Shard) destroy() {
+	sh.fast.destroy()
 	sh.tx.Close()
 	if sh.tcp != nil {
 		sh.tcp.Close()

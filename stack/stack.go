@@ -92,6 +92,9 @@ const DefaultSpin = 50 * time.Microsecond
 // microseconds, and more than a loop is kept from its CPU on a busy machine.
 const DefaultHandlerLimit = 100 * time.Millisecond
 
+// minTCPMemory is the least that makes an engine of use.
+const minTCPMemory = 1 << 20
+
 // DefaultRoute returns the default route of gateway's address family.
 func DefaultRoute(gateway netip.Addr) Route {
 	if gateway.Is4() {
@@ -160,6 +163,16 @@ func (cfg *Config) withDefaults(info driver.Info) (*Config, error) {
 	}
 	if c.PortRange == [2]uint16{} {
 		c.PortRange = [2]uint16{32768, 60999}
+	}
+	if c.Transport > TransportFast {
+		return nil, fmt.Errorf("transport %d is not known", c.Transport)
+	}
+	c.Transport = c.Transport.or(TransportNetstack)
+	if c.TCPMemory < 0 || c.TCPMemory > 0 && c.TCPMemory < int64(c.Shards)*minTCPMemory {
+		return nil, fmt.Errorf("%d bytes for TCP: give Config.TCPMemory at least %d for each shard, or 0", c.TCPMemory, minTCPMemory)
+	}
+	if c.TCPMemory == 0 {
+		c.TCPMemory = max(totalMemory()/4, int64(c.Shards)*minTCPMemory)
 	}
 	if c.HandlerLimit == 0 {
 		c.HandlerLimit = DefaultHandlerLimit
@@ -261,10 +274,17 @@ func newStack(dev driver.Device, cfg *Config) (*Stack, error) {
 		}
 		st.home = r.QueueOfFlow
 	}
+	secret, err := newSecret()
+	if err != nil {
+		return nil, err
+	}
 	for i := range c.Shards {
 		sh := &Shard{index: i, st: st, q: dev.Queue(i), syn: newSYNFilter(), done: make(chan struct{})}
 		sh.clock = newShardClock(sh.kick)
 		sh.tx = newTransmitter(sh.q, sh.kick)
+		if sh.fast, err = newFastTCP(sh, c.TCPMemory/int64(c.Shards), secret); err != nil {
+			return nil, err
+		}
 		for j := range c.Shards {
 			var in *handover
 			if j != i {
@@ -425,6 +445,7 @@ func (st *Stack) finishConnections() {
 		for e := range sh.connections() {
 			e.Close()
 		}
+		sh.fast.closeAll()
 		sh.kick()
 	}
 	deadline := time.Now().Add(st.cfg.CloseTimeout)
@@ -436,6 +457,7 @@ func (st *Stack) finishConnections() {
 					open++
 				}
 			}
+			open += sh.fast.open()
 		}
 		if open == 0 {
 			return
@@ -473,6 +495,7 @@ func (sh *Shard) abortConnections() {
 			e.Abort()
 		}
 	}
+	sh.fast.abortAll()
 	sh.kick()
 }
 
@@ -489,7 +512,7 @@ func (st *Stack) fallSilent() {
 	heard, since := st.Stats().RxPackets, time.Now()
 	for time.Since(since) < silence && time.Now().Before(deadline) {
 		time.Sleep(silence / 10)
-		busy := slices.ContainsFunc(st.shards, func(sh *Shard) bool { return sh.tx.queued.Load() })
+		busy := slices.ContainsFunc(st.shards, func(sh *Shard) bool { return sh.tx.queued.Load() || sh.fast.left.Load() })
 		if n := st.Stats().RxPackets; n != heard || busy {
 			heard, since = n, time.Now()
 		}

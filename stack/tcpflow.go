@@ -113,6 +113,9 @@ type tcpListener struct {
 // Connections come in on whichever shard the NIC chooses: listen on all shards,
 // as socketapi.Listen does, or those that come in elsewhere are refused.
 func (sh *Shard) ListenTCP(local netip.AddrPort, opt SocketOptions) (Listener, error) {
+	if opt.Transport.or(sh.st.cfg.Transport) == TransportFast {
+		return sh.fast.listen(local, opt)
+	}
 	wq := new(waiter.Queue)
 	ep, err := sh.newEndpoint(tcp.ProtocolNumber, local, opt, wq)
 	if err != nil {
@@ -219,6 +222,9 @@ func (sh *Shard) DialTCP(local, remote netip.AddrPort, opt SocketOptions) (Flow,
 		return nil, err
 	}
 	defer done()
+	if opt.Transport.or(sh.st.cfg.Transport) == TransportFast {
+		return sh.fast.dial(local, remote, opt)
+	}
 	defer sh.afterCall()
 	wq := new(waiter.Queue)
 	ep, pinned, err := sh.dialEndpoint(tcp.ProtocolNumber, local, remote, opt, wq)

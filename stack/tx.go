@@ -63,6 +63,7 @@ type transmitter struct {
 	pending []driver.Frame // taken from filled, not yet taken by the queue
 	spare   []driver.Frame // filled and pending change places with it
 	replies []driver.Frame // received frames, answered in place
+	fast    []driver.Frame // segments of the shard's own TCP
 }
 
 var _ stack.QueueingDiscipline = (*transmitter)(nil)
@@ -140,9 +141,12 @@ func (t *transmitter) flush() (int, error) {
 	if t.idle() {
 		return 0, nil
 	}
-	sent, err := t.flushReplies()
-	if err != nil {
-		return sent, err
+	sent := 0
+	for _, list := range [...]*[]driver.Frame{&t.replies, &t.fast} {
+		n, err := t.flushList(list)
+		if sent += n; err != nil {
+			return sent, err
+		}
 	}
 	for range maxSwaps {
 		if len(t.pending) == 0 && !t.swap() {
@@ -176,13 +180,16 @@ func (t *transmitter) reply(f driver.Frame) bool {
 	return true
 }
 
-// flushReplies hands the answers to the queue, as far as it has room.
-func (t *transmitter) flushReplies() (int, error) {
-	if len(t.replies) == 0 {
+// send takes frames, to be sent. Loop only.
+func (t *transmitter) send(frames []driver.Frame) { t.fast = append(t.fast, frames...) }
+
+// flushList hands frames of the loop's own to the queue, as far as it has room.
+func (t *transmitter) flushList(list *[]driver.Frame) (int, error) {
+	if len(*list) == 0 {
 		return 0, nil
 	}
-	n, err := t.q.Transmit(t.replies)
-	t.replies = t.replies[:copy(t.replies, t.replies[n:])]
+	n, err := t.q.Transmit(*list)
+	*list = (*list)[:copy(*list, (*list)[n:])]
 	return n, err
 }
 
@@ -252,12 +259,14 @@ func (t *transmitter) restock() {
 
 // idle reports whether nothing waits to be sent. Loop only.
 func (t *transmitter) idle() bool {
-	return !t.queued.Load() && len(t.pending) == 0 && len(t.replies) == 0
+	return !t.queued.Load() && len(t.pending) == 0 && len(t.replies) == 0 && len(t.fast) == 0
 }
 
 // stuck reports whether something waits for the queue: frames it would not take,
 // or packets for which it had no frame. Loop only.
-func (t *transmitter) stuck() bool { return len(t.pending) > 0 || len(t.replies) > 0 || t.starved }
+func (t *transmitter) stuck() bool {
+	return len(t.pending) > 0 || len(t.replies) > 0 || len(t.fast) > 0 || t.starved
+}
 
 // counts is how many packets were lost here, and how many datagrams did not come
 // from netstack.
@@ -281,7 +290,8 @@ func (t *transmitter) Close() {
 	t.q.Release(t.filled)
 	t.q.Release(t.pending)
 	t.q.Release(t.replies)
-	t.stock, t.filled, t.pending, t.spare, t.replies = nil, nil, nil, nil, nil
+	t.q.Release(t.fast)
+	t.stock, t.filled, t.pending, t.spare, t.replies, t.fast = nil, nil, nil, nil, nil, nil
 	for ; t.waiting > 0; t.waiting-- {
 		t.backlog[t.head].DecRef()
 		t.head = (t.head + 1) % txBacklog

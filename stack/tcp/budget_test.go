@@ -136,7 +136,7 @@ func TestSynFlood(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.run(t, 10*time.Second, func() bool { return c.State() == StateEstablished && l.waiting() == 1 })
+		s.run(t, 10*time.Second, func() bool { return c.State() == StateEstablished && l.Waiting() == 1 })
 	}
 }
 

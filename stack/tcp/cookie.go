@@ -103,7 +103,7 @@ func (e *Engine) takeCookie(l *Listener, s *Segment, hash uint32) (c *Conn, ok b
 	if age > cookieLife || e.cookie(&s.Tuple, iss, count-age, index) != got {
 		return nil, false
 	}
-	if l.waiting() < l.backlog {
+	if l.Waiting() < l.backlog {
 		c = e.newConn(&s.Tuple, hash, halfOpenGrant)
 	}
 	if c == nil {

@@ -127,8 +127,8 @@ func (l *Listener) Accept() (*Conn, error) {
 	return nil, ErrWouldBlock
 }
 
-// waiting is how many connections are not yet accepted.
-func (l *Listener) waiting() int { return len(l.queue) - l.first }
+// Waiting is how many connections are not yet accepted.
+func (l *Listener) Waiting() int { return len(l.queue) - l.first }
 
 // Close stops listening. Connections not accepted are reset; handshakes under way
 // are when they end.
@@ -193,7 +193,7 @@ func (e *Engine) listenInput(s *Segment, hash uint32) Verdict {
 	case s.Flags&FlagSYN == 0 || s.Flags&FlagFIN != 0:
 		return Taken
 	}
-	if l.waiting() >= l.backlog {
+	if l.Waiting() >= l.backlog {
 		e.stats.Overflows++
 		return Taken
 	}
@@ -266,7 +266,7 @@ func (c *Conn) established() bool {
 		c.reset(0)
 		return false
 	}
-	if l.waiting() >= l.backlog {
+	if l.Waiting() >= l.backlog {
 		// The ACK is as if lost: the peer thinks itself connected, and our SYN-ACK
 		// comes again when there may be room.
 		c.e.stats.Overflows++

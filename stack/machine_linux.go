@@ -22,3 +22,12 @@ func maxCPU() int {
 	}
 	return 0
 }
+
+// totalMemory is how much the machine has, in bytes.
+func totalMemory() int64 {
+	var info unix.Sysinfo_t
+	if unix.Sysinfo(&info) != nil {
+		return 0
+	}
+	return int64(uint64(info.Totalram) * uint64(info.Unit))
+}
