@@ -109,8 +109,8 @@ func TestBench(t *testing.T) {
 	ours := []string{"handler", "conn", "netstack", "kernel"}
 	r.check(t, "udp-echo", append(ours, "reflector", "kernel-norps")...)
 	r.check(t, "memcached-udp-get", append(ours, "reflector", "memcached-c", "theirs")...)
-	r.check(t, "tcp-rr", append(ours, "reflector", "kernel-norps")...)
-	r.check(t, "bulk-send", append(ours, "kernel-gro", "kernel-no-offload")...)
+	r.check(t, "tcp-rr", append(ours, "handler-fast", "conn-fast", "reflector", "kernel-norps")...)
+	r.check(t, "bulk-send", "handler", "handler-fast", "conn-fast", "kernel", "kernel-offload")
 	// A server on a busy machine may answer too late for its CPU time to be told of so
 	// short a run; not all of them.
 	told := 0
@@ -135,8 +135,8 @@ func TestBench(t *testing.T) {
 // TestBenchIdle holds connections.
 func TestBenchIdle(t *testing.T) {
 	needRoot(t)
-	r, _ := runBench(t, "--run", "idle", "--idle", "300", "--servers", "handler,kernel", "--ipv6")
-	r.check(t, "idle", "handler", "kernel")
+	r, _ := runBench(t, "--run", "idle", "--idle", "300", "--servers", "handler*,kernel", "--ipv6")
+	r.check(t, "idle", "handler", "handler-fast", "kernel")
 	for _, c := range r.Cells {
 		extra, _ := c.Runs[0]["extra"].(map[string]any)
 		if extra["held"] != 300.0 || extra["answered"] != 300.0 {
@@ -149,7 +149,7 @@ func TestBenchIdle(t *testing.T) {
 func TestBenchMemory(t *testing.T) {
 	r, _ := runBench(t, "--mem", "--run", "udp-echo,tcp-crr,shards/proto=udp")
 	r.check(t, "udp-echo", "reflector", "handler", "conn", "netstack")
-	r.check(t, "tcp-crr", "reflector", "handler", "conn", "netstack")
+	r.check(t, "tcp-crr", "reflector", "handler", "handler-fast", "conn", "conn-fast", "netstack")
 	shards := 0
 	for _, c := range r.Cells {
 		if c.Workload == "shards" {
@@ -246,7 +246,7 @@ func TestBenchMissingServer(t *testing.T) {
 
 func TestBenchList(t *testing.T) {
 	r := run(t, (*exec.Cmd).Start, "bench", "--list", "--mem", "--run", "tcp-*", "--connections", "7")
-	want := "tcp-rr/conns=7,size=64: reflector handler conn netstack\ntcp-crr/conns=64,size=64: reflector handler conn netstack\n"
+	want := "tcp-rr/conns=7,size=64: reflector handler handler-fast conn conn-fast netstack\ntcp-crr/conns=64,size=64: reflector handler handler-fast conn conn-fast netstack\n"
 	if r.code != 0 || r.stderr != "" || r.stdout != want {
 		t.Errorf("exit code %d, prints %q, complains %q", r.code, r.stdout, r.stderr)
 	}

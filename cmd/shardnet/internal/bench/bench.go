@@ -213,7 +213,12 @@ func (b *bench) all(ctx context.Context, ws []*workload) error {
 
 // kinds are the servers that the workload is to be asked of.
 func (w *workload) kinds(cfg *Config) []string {
-	kinds := slices.Clone(w.servers)
+	kinds := slices.Clone(w.servers.asked)
+	for _, k := range w.servers.also {
+		if !slices.Contains(kinds, k) && matchesAny(cfg.Servers, k) {
+			kinds = append(kinds, k)
+		}
+	}
 	for _, p := range cfg.Peers {
 		if p.App == w.app && w.shards == 0 {
 			kinds = append(kinds, p.Name)

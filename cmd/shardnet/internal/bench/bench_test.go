@@ -42,7 +42,7 @@ func TestWorkloads(t *testing.T) {
 					return false
 				}
 			}
-			return w.name == goal.Workload && slices.Contains(w.servers, goal.Server)
+			return w.name == goal.Workload && slices.Contains(w.servers.asked, goal.Server)
 		})
 		if !about {
 			t.Errorf("no workload is what the goal %+v is about", goal)
@@ -78,6 +78,40 @@ func TestCommand(t *testing.T) {
 	}
 }
 
+// TestKinds: what tells nothing new is asked only when it is named.
+func TestKinds(t *testing.T) {
+	for _, tc := range []struct {
+		run     string
+		servers []string
+		mem     bool
+		want    string
+	}{
+		{"bulk-send/mtu=1500", nil, false, "handler handler-fast conn-fast kernel kernel-offload"},
+		{"bulk-send/mtu=1500", []string{"netstack", "kernel"}, false, "kernel netstack"},
+		{"bulk-send/mtu=1500", []string{"*"}, true, "handler handler-fast conn-fast conn netstack"},
+		{"tcp-rr/conns=64", []string{"*-fast"}, false, "handler-fast conn-fast"},
+		{"udp-echo", []string{"*-fast"}, false, ""}, // UDP is netstack's either way
+		{"idle/conns=1000000", nil, false, "handler-fast"},
+		{"idle/conns=1000000", []string{"conn*"}, false, "conn conn-fast"},
+	} {
+		cfg := &Config{Run: []string{tc.run}, Servers: tc.servers, Memory: tc.mem}
+		if got := strings.Join(selected(cfg)[0].kinds(cfg), " "); got != tc.want {
+			t.Errorf("%s of %v: servers %q, want %q", tc.run, tc.servers, got, tc.want)
+		}
+	}
+}
+
+// TestServerMemory: a million connections have the memory to be promised theirs.
+func TestServerMemory(t *testing.T) {
+	b := &bench{cfg: &Config{}}
+	for conns, least := range map[int]int64{10_000: 0, 1_000_000: 8 << 30} {
+		cfg, err := b.serverConfig(&workload{app: "echo", work: rawload.Work{Kind: rawload.Idle, Conns: conns}}, HandlerFast)
+		if err != nil || cfg.TCPMemory < least || least == 0 && cfg.TCPMemory != 0 {
+			t.Errorf("%d connections: %d bytes, want %d: %v", conns, cfg.TCPMemory, least, err)
+		}
+	}
+}
+
 // TestRun measures on a cable in memory, and fills in every field there can be.
 func TestRun(t *testing.T) {
 	program, err := os.Executable()
@@ -107,6 +141,9 @@ func TestRun(t *testing.T) {
 	}
 	if p := r.Profiles[0]; !strings.HasPrefix(p.Name, "udp-echo/") || !strings.Contains(p.Text, "flat%") {
 		t.Errorf("profile %s:\n%s", p.Name, p.Text)
+	}
+	if runtime.GOOS == "linux" && r.Environment.Memory < 64<<20 {
+		t.Errorf("the machine has %d bytes", r.Environment.Memory)
 	}
 	if r.Environment.Driver != "mem" || r.Environment.Mode != "memory" {
 		t.Errorf("environment %+v", r.Environment)

@@ -39,7 +39,7 @@ func (c *Config) Validate() error {
 			return fmt.Errorf("MTU %d can't be: give --mtu 576 to %d, which is what AF_XDP sockets allow", n, maxMTU)
 		}
 	}
-	kinds := []string{Reflector, Handler, Conn, Netstack, Kernel, KernelNoRPS, KernelGRO, KernelNoOffload, MemcachedC}
+	kinds := slices.Clone(kinds)
 	for _, p := range c.Peers {
 		if slices.Contains(kinds, p.Name) {
 			return fmt.Errorf("a peer can't be named %s: there is one", p.Name)

@@ -7,6 +7,7 @@ import (
 	"path"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,6 +24,7 @@ func environment(cfg *Config) report.Environment {
 		Kernel:    fileLine("/proc/sys/kernel/osrelease"),
 		CPUModel:  cpuModel(),
 		CPUs:      runtime.NumCPU(),
+		Memory:    machineMemory(),
 		Governor:  fileLine("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
 		Command:   cfg.Command,
 		Peers:     make(map[string]string),
@@ -81,6 +83,19 @@ func cpuModel() string {
 		}
 	}
 	return ""
+}
+
+// machineMemory is the machine's memory in bytes, or 0.
+func machineMemory() uint64 {
+	f := strings.Fields(fileLine("/proc/meminfo")) // MemTotal: n kB
+	if len(f) < 2 || f[0] != "MemTotal:" {
+		return 0
+	}
+	kib, err := strconv.ParseUint(f[1], 10, 64)
+	if err != nil {
+		return 0
+	}
+	return kib << 10
 }
 
 // matchesAny reports whether one of the patterns matches, as path.Match has it.

@@ -25,6 +25,9 @@ func (b *bench) serverConfig(w *workload, kind string) (*ServerConfig, error) {
 		Server: kind, App: w.app, Port: port, Spin: b.cfg.Spin, BusyPoll: b.cfg.BusyPoll, Logger: b.cfg.Logger,
 		Address: serverAddr(ours(kind), b.cfg.IPv6),
 	}
+	if w.work.Kind == rawload.Idle && w.work.Conns > manyIdle {
+		cfg.TCPMemory = int64(w.work.Conns) * idlePromise
+	}
 	if !ours(kind) {
 		if most, err := openFiles(); err != nil || w.work.Conns > most-spareFiles {
 			return nil, errors.Join(err, fmt.Errorf("the limit of open files is %d", most))
@@ -47,6 +50,14 @@ func (b *bench) serverConfig(w *workload, kind string) (*ServerConfig, error) {
 	return cfg, nil
 }
 
+// The fast TCP counts what a connection's peer was promised against the memory it
+// may take, and so has room for a few hundred thousand by default. An idle
+// connection takes next to nothing of that.
+const (
+	manyIdle    = 250_000
+	idlePromise = 16 << 10 // bytes a connection
+)
+
 // spareFiles is how many files a server has open beside its connections.
 const spareFiles = 100
 
@@ -67,11 +78,8 @@ func substitute(command []string, cfg *ServerConfig) []string {
 // ours reports whether the kind of server is on a stack in its own process, and
 // not on the kernel's sockets.
 func ours(kind string) bool {
-	switch kind {
-	case Reflector, Handler, Conn, Netstack:
-		return true
-	}
-	return false
+	_, onStack := stackServers[kind]
+	return onStack || kind == Reflector || kind == Netstack
 }
 
 // runsInMemory reports whether the kind of server needs nothing but a device.
@@ -120,7 +128,7 @@ func (b *bench) ask(ctx context.Context, w *workload, kind string, srv server, t
 	work := w.work
 	work.Warmup, work.Duration, work.Hold = b.cfg.Warmup, b.cfg.Duration, b.cfg.Duration
 	if work.Kind == rawload.Idle {
-		work.Hold = max(work.Hold, b.cfg.Hold, time.Duration(work.Conns)*settlePerConn)
+		work.Hold = max(work.Hold, b.cfg.Hold, min(time.Duration(work.Conns)*settlePerConn, settleMost))
 	}
 	watch := b.watch(srv, kind, &work)
 	results, err := b.load(ctx, target, work)
@@ -164,6 +172,7 @@ const (
 	// settlePerConn is what a server may need to collect garbage while connections
 	// are held, and some time for it to be idle then.
 	settlePerConn = 30 * time.Microsecond
+	settleMost    = 15 * time.Second
 )
 
 // load runs all generators at once.

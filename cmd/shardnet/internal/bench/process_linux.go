@@ -35,7 +35,7 @@ type process struct {
 func (l *lab) start(cfg *ServerConfig, cpu int) (*process, error) {
 	args := []string{"bench-server", "--server", cfg.Server, "--app", cfg.App, "--interface", l.end.Name,
 		"--address", cfg.Address.String(), "--port", strconv.Itoa(int(cfg.Port)), "--spin", cfg.Spin.String(),
-		"--busy-poll=" + strconv.FormatBool(cfg.BusyPoll)}
+		"--busy-poll=" + strconv.FormatBool(cfg.BusyPoll), "--tcp-memory", strconv.FormatInt(cfg.TCPMemory, 10)}
 	for _, word := range cfg.Command {
 		args = append(args, "--command="+word)
 	}

@@ -24,24 +24,40 @@ import (
 // Kinds of server. A peer has a name of its own.
 const (
 	Reflector   = report.Reflector   // raw frames turned into their answers: the limit
-	Handler     = report.Handler     // our stack, events
-	Conn        = report.Conn        // our stack, a goroutine a connection
+	Handler     = report.Handler     // our stack, events, netstack's TCP
+	HandlerFast = report.HandlerFast // the same, our own TCP
+	Conn        = report.Conn        // our stack, a goroutine a connection, netstack's TCP
+	ConnFast    = report.ConnFast    // the same, our own TCP
 	Netstack    = report.Netstack    // gVisor's netstack as it comes
 	Kernel      = report.Kernel      // the kernel's sockets, receive work on the server's core
 	KernelNoRPS = report.KernelNoRPS // the same, receive work on the sender's core
 	MemcachedC  = report.MemcachedC  // memcached, the original
 
-	// KernelGRO is Kernel with segments joined as they are received. What it sends
-	// is never longer than the MTU, as the generator could not receive that.
-	KernelGRO = "kernel-gro"
-	// KernelNoOffload is Kernel without what veth saves it otherwise: to compute the
-	// checksums of what it sends.
-	KernelNoOffload = "kernel-no-offload"
+	// KernelOffload is Kernel with its segmentation offloads on, as far as the link
+	// has them: what it sends is made in large pieces and cut to the MTU before the
+	// link (GSO), and what comes is joined (GRO). All others have these off.
+	KernelOffload = report.KernelOffload
 )
+
+// kinds are all there are, but for peers.
+var kinds = []string{Reflector, Handler, HandlerFast, Conn, ConnFast, Netstack, Kernel, KernelNoRPS, KernelOffload, MemcachedC}
 
 // kernelSockets reports whether the kind of server is ours on the kernel's sockets.
 func kernelSockets(kind string) bool {
-	return kind == Kernel || kind == KernelNoRPS || kind == KernelGRO || kind == KernelNoOffload
+	return kind == Kernel || kind == KernelNoRPS || kind == KernelOffload
+}
+
+// stackServer is how a kind of server uses our stack.
+type stackServer struct {
+	events    bool // callbacks, not goroutines
+	transport stack.Transport
+}
+
+var stackServers = map[string]stackServer{
+	Handler:     {true, stack.TransportNetstack},
+	HandlerFast: {true, stack.TransportFast},
+	Conn:        {false, stack.TransportNetstack},
+	ConnFast:    {false, stack.TransportFast},
 }
 
 // ServerConfig says what one server process serves, and on what.
@@ -57,6 +73,7 @@ type ServerConfig struct {
 	Spin      time.Duration // as stack.Config has it
 	BusyPoll  bool          // as afxdp.Config has it
 	CPUs      []int         // pins shard i to the i-th; empty pins nothing
+	TCPMemory int64         // as stack.Config has it
 
 	// Command is somebody else's program to run in place of a server of our own.
 	Command []string
@@ -103,13 +120,14 @@ func startServer(ctx context.Context, cfg *ServerConfig, dev driver.Device) (*ru
 		srv *running
 		err error
 	)
-	switch cfg.Server {
-	case Reflector:
+	how, onStack := stackServers[cfg.Server]
+	switch {
+	case cfg.Server == Reflector:
 		srv, err = startReflector(cfg, dev)
-	case Netstack:
+	case cfg.Server == Netstack:
 		srv, err = startNetstack(cfg, dev)
-	case Conn, Handler:
-		srv, err = startStack(cfg, dev) // which owns dev, whatever becomes of it
+	case onStack:
+		srv, err = startStack(cfg, how, dev) // which owns dev, whatever becomes of it
 		if err != nil {
 			return nil, err
 		}

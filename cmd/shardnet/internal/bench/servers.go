@@ -111,18 +111,20 @@ func startNetstack(cfg *ServerConfig, dev driver.Device) (*running, error) {
 }
 
 // startStack serves the app on our stack. It owns dev.
-func startStack(cfg *ServerConfig, dev driver.Device) (*running, error) {
+func startStack(cfg *ServerConfig, how stackServer, dev driver.Device) (*running, error) {
 	st, err := stack.New(dev, &stack.Config{
 		Addresses: []netip.Prefix{cfg.Address},
 		Spin:      cfg.Spin,
 		CPUs:      cfg.CPUs,
+		Transport: how.transport,
+		TCPMemory: cfg.TCPMemory,
 		Logger:    cfg.Logger,
 	})
 	if err != nil {
 		return nil, err
 	}
 	start := serveConns
-	if cfg.Server == Handler {
+	if how.events {
 		start = serveEvents
 	}
 	srv, err := start(cfg, st)

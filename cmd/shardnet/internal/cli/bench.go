@@ -30,6 +30,10 @@ func newBench(std Streams) *cobra.Command {
 memcached, and a reflector of raw frames as the limit, each on one core, under
 load from raw frames on another. It takes half an hour; choose with --run.
 
+Servers are shardnet by events (handler) and by net.Conn (conn), each on
+netstack's TCP and, as handler-fast and conn-fast, on its own. --servers names
+those to ask, some of which are not asked unless they are named.
+
 It needs root, for two network namespaces with a veth pair between them, which it
 makes and removes again. Without root there is --mem: our own servers on a cable
 in memory.
@@ -37,6 +41,8 @@ in memory.
 Every answer is verified; a wrong one makes it fail.`,
 		Example: `  shardnet bench --run udp-echo
   shardnet bench --run 'tcp-rr/conns=64,memcached-*' --servers handler,kernel
+  shardnet bench --run 'tcp-*,bulk-*' --servers '*-fast,kernel*'
+  shardnet bench --run idle --idle 1000000
   shardnet bench --run tcp-rr --peer 'nginx=nginx -c /tmp/echo.conf'
   shardnet bench --html bench.html --json bench.json
   shardnet bench --mem --quick`,
@@ -44,7 +50,7 @@ Every answer is verified; a wrong one makes it fail.`,
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringSliceVar(&cfg.Run, "run", nil, "workloads, as --list names them, with * and ? (default: all)")
-	f.StringSliceVar(&cfg.Servers, "servers", nil, "servers, likewise (default: all that can do the workload)")
+	f.StringSliceVar(&cfg.Servers, "servers", nil, "servers, likewise (default: those that tell most of the workload)")
 	f.StringArrayVar(&peers, "peer", nil, "another server, as NAME=COMMAND or NAME:APP=COMMAND, APP being echo (the\ndefault), memcached, source or sink; {addr} and {port} in the command stand\nfor where to serve; repeatable")
 	f.BoolVar(&list, "list", false, "list the workloads, and end")
 	f.IntVar(&cfg.Repeat, "repeat", 5, "repetitions; the servers take turns within each")
@@ -54,7 +60,7 @@ Every answer is verified; a wrong one makes it fail.`,
 	f.BoolVar(&quick, "quick", false, "a smoke test: --repeat 1 --duration 150ms --warmup 30ms, and few connections")
 	f.IntSliceVar(&conns, "connections", nil, "connections of tcp-rr and memcached-get (default 1,64,512)")
 	f.IntSliceVar(&sizes, "sizes", nil, "bytes of an echo request (default 64)")
-	f.IntSliceVar(&idle, "idle", nil, "connections held idle (default 10000,200000)")
+	f.IntSliceVar(&idle, "idle", nil, "connections held idle (default 10000,200000,1000000)")
 	f.IntSliceVar(&mtus, "mtu", nil, "MTU of the link, of bulk transfer (default 1500,9000)")
 	f.BoolVar(&cfg.IPv6, "ipv6", false, "over IPv6")
 	f.BoolVar(&cfg.Memory, "mem", false, "on a cable in memory, in one process: no privilege needed, and\nnothing of the kernel's to compare with")

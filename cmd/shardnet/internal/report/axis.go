@@ -163,13 +163,16 @@ const (
 )
 
 var knownStyles = map[string]style{
-	Handler:     {"handler", circle},
-	Conn:        {"conn", square},
-	Netstack:    {"netstack", triangle},
-	Kernel:      {"kernel", diamond},
-	KernelNoRPS: {"norps", inverted},
-	Reflector:   {"reflector", cross},
-	MemcachedC:  {"memcached", triangle},
+	Handler:       {"handler", circle},
+	HandlerFast:   {"handler-fast", circle},
+	Conn:          {"conn", square},
+	ConnFast:      {"conn-fast", square},
+	Netstack:      {"netstack", triangle},
+	Kernel:        {"kernel", diamond},
+	KernelNoRPS:   {"norps", inverted},
+	KernelOffload: {"offload", diamond},
+	Reflector:     {"reflector", cross},
+	MemcachedC:    {"memcached", triangle},
 }
 
 // styles gives every server of the report its own, peers in the order in which

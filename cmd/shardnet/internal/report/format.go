@@ -79,6 +79,8 @@ func bytesText(v float64) string {
 	switch {
 	case v <= 0:
 		return none
+	case v >= 1<<30:
+		return significant(v/(1<<30)) + " GiB"
 	case v >= 1<<20:
 		return significant(v/(1<<20)) + " MiB"
 	case v >= 1<<10:
@@ -115,11 +117,13 @@ func (t Target) bound() string {
 
 func (t Target) text(v float64) string {
 	switch t.Metric {
-	case RatioToKernel, RatioToOneShard:
+	case RatioToKernel, RatioToOneShard, RatioToMemcached:
 		return strconv.FormatFloat(v, 'f', 2, 64) + string(t.Metric)
 	case RatioToReflector:
 		return strconv.FormatFloat(100*v, 'f', 0, 64) + " % " + string(t.Metric)
 	case AnsweredIdle:
+		return digits(v) + " " + string(t.Metric)
+	case IdleMemory:
 		return digits(v) + " " + string(t.Metric)
 	case IdleCPU:
 		return strconv.FormatFloat(v, 'f', 2, 64) + " " + string(t.Metric)

@@ -22,7 +22,7 @@ type pageData struct {
 	Reached, Missed, NotMeasured int
 	Faster, Level, Slower        int
 	Stamp                        [][2]string
-	Goals                        table
+	Goals, Losses                table
 	Ratios, Memory               []barChart
 	Throughput, Latency          []lineChart
 	Tables                       []table
@@ -36,7 +36,7 @@ type pageData struct {
 func WriteHTML(w io.Writer, r *Report) error {
 	styles := r.styles()
 	d := pageData{
-		Subtitle: r.Environment.short(), Wrong: r.wrong(), Stamp: r.Environment.stamp(), Goals: r.verdictTable(),
+		Subtitle: r.Environment.short(), Wrong: r.wrong(), Stamp: r.Environment.stamp(), Goals: r.verdictTable(), Losses: r.lossTable(),
 		Ratios: r.ratioCharts(), Memory: r.memoryCharts(),
 		Throughput: r.throughputCharts(styles), Latency: r.latencyCharts(styles),
 		Tables: r.tables(), Notes: r.Notes, Profiles: r.Profiles,
@@ -52,7 +52,7 @@ func WriteHTML(w io.Writer, r *Report) error {
 		}
 	}
 	for _, c := range r.Cells {
-		if c.Server != Handler && c.Server != Conn {
+		if !ours(c.Server) {
 			continue
 		}
 		if _, ok := r.Ratio(c); !ok {

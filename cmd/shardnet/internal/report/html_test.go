@@ -74,8 +74,8 @@ func elements(doc *html.Node, name string) []*html.Node {
 
 func TestWriteHTML(t *testing.T) {
 	text, doc := render(t, readSample(t))
-	// Ratio bars of 7 workloads, one plot of throughput, four of latency, one of memory.
-	if n := len(elements(doc, "figure")); n != 7+1+4+1 {
+	// Ratio bars of 7 workloads, one plot of throughput, four of latency, two of memory.
+	if n := len(elements(doc, "figure")); n != 7+1+4+2 {
 		t.Errorf("%d figures", n)
 	}
 	checkSVGs(t, text)

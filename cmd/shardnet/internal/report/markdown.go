@@ -28,7 +28,7 @@ func WriteMarkdown(w io.Writer, r *Report) error {
 	if len(env.Rows) > 0 {
 		env.markdown(&b)
 	}
-	for _, t := range append([]table{r.verdictTable()}, r.tables()...) {
+	for _, t := range r.allTables() {
 		fmt.Fprintf(&b, "### %s\n\n", escapeMarkdown(t.Title))
 		t.markdown(&b)
 	}

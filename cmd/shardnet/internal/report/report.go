@@ -29,14 +29,27 @@ const (
 // The servers that others are compared with, or that have a goal. Any other name
 // is a peer's.
 const (
-	Kernel      = "kernel"       // kernel sockets and Go net, receive work on the server's core
-	KernelNoRPS = "kernel-norps" // the same, receive work where the kernel leaves it
-	Reflector   = "reflector"    // answers raw frames without a stack: the limit
-	Handler     = "handler"      // the event API
-	Conn        = "conn"         // net.Conn and net.PacketConn on our stack
-	Netstack    = "netstack"     // gVisor's netstack as it comes
-	MemcachedC  = "memcached-c"
+	Kernel        = "kernel"         // kernel sockets and Go net, receive work on the server's core
+	KernelNoRPS   = "kernel-norps"   // the same, receive work where the kernel leaves it
+	KernelOffload = "kernel-offload" // the same as Kernel, segments cut and joined in bulk
+	Reflector     = "reflector"      // answers raw frames without a stack: the limit
+	Handler       = "handler"        // the event API, on netstack's TCP
+	HandlerFast   = "handler-fast"   // the event API, on our own TCP
+	Conn          = "conn"           // net.Conn and net.PacketConn, on netstack's TCP
+	ConnFast      = "conn-fast"      // net.Conn, on our own TCP
+	Netstack      = "netstack"       // gVisor's netstack as it comes
+	MemcachedC    = "memcached-c"
 )
+
+// ours reports whether the server is this project's stack, which is what the
+// summary counts.
+func ours(server string) bool {
+	switch server {
+	case Handler, HandlerFast, Conn, ConnFast:
+		return true
+	}
+	return false
+}
 
 // The parameters this package looks at. All values are as a person writes them;
 // those that count something are decimal numbers without a unit.
@@ -44,7 +57,8 @@ const (
 	ParamConns  = "conns"
 	ParamSize   = "size" // payload, bytes
 	ParamMTU    = "mtu"
-	ParamRate   = "rate" // requests a second of an open loop
+	ParamFlows  = "flows" // of bulk transfer, at once
+	ParamRate   = "rate"  // requests a second of an open loop
 	ParamShards = "shards"
 )
 
@@ -79,6 +93,7 @@ type Environment struct {
 	Kernel   string `json:"kernel,omitempty"` // release, as uname -r
 	CPUModel string `json:"cpu_model,omitempty"`
 	CPUs     int    `json:"cpus,omitempty"`
+	Memory   uint64 `json:"memory,omitempty"` // the machine's, bytes
 	Governor string `json:"governor,omitempty"`
 
 	Driver  string   `json:"driver,omitempty"`

@@ -67,6 +67,38 @@ func (r *Report) verdictTable() table {
 	return t
 }
 
+// lossTable lists every comparison that our servers lose, with each of the ways the
+// kernel was measured in. It has no rows when there is none.
+func (r *Report) lossTable() table {
+	t := table{Title: "Where the kernel is faster", Head: []string{"workload", "faster", "slower, and by what"}}
+	for _, g := range r.groups() {
+		for _, kernel := range []string{Kernel, KernelOffload, KernelNoRPS} {
+			var slower []string
+			for _, c := range g.Cells {
+				if ratio, ok := r.ratioTo(kernel, c); ok && ours(c.Server) && ratio < level {
+					slower = append(slower, c.Server+" "+ratioText(ratio))
+				}
+			}
+			if len(slower) > 0 {
+				t.Rows = append(t.Rows, []field{plain(g.Title()), plain(kernel), plain(strings.Join(slower, ", "))})
+			}
+		}
+	}
+	return t
+}
+
+// level is the least ratio that does not read as slower: it rounds to 1.00.
+const level = 0.995
+
+// allTables returns the goals, what is lost, and then tables.
+func (r *Report) allTables() []table {
+	out := []table{r.verdictTable()}
+	if t := r.lossTable(); len(t.Rows) > 0 {
+		out = append(out, t)
+	}
+	return append(out, r.tables()...)
+}
+
 // tables returns one table for each group.
 func (r *Report) tables() []table {
 	var out []table
@@ -155,7 +187,7 @@ func (r *Report) ratioField(c Cell) field {
 	switch {
 	case ratio >= 1.005:
 		f.Tone = "good"
-	case ratio < 0.995:
+	case ratio < level:
 		f.Tone = "bad"
 	}
 	return f
@@ -236,6 +268,9 @@ func (e Environment) stamp() [][2]string {
 		cpu = strings.TrimSpace(fmt.Sprintf("%d × %s", e.CPUs, cpu))
 	}
 	add("CPU", cpu)
+	if e.Memory > 0 {
+		add("memory", bytesText(float64(e.Memory)))
+	}
 	add("governor", e.Governor)
 	add("driver", strings.TrimSpace(e.Driver+" "+e.Mode))
 	if e.MTU > 0 {
@@ -270,12 +305,12 @@ func (r *Report) summary() string {
 	}
 	slower, compared := 0, 0
 	for _, c := range r.Cells {
-		if c.Server != Handler && c.Server != Conn {
+		if !ours(c.Server) {
 			continue
 		}
 		if ratio, ok := r.Ratio(c); ok {
 			compared++
-			if ratio < 0.995 {
+			if ratio < level {
 				slower++
 			}
 		}

@@ -3,6 +3,7 @@ package report
 import (
 	"fmt"
 	"maps"
+	"strconv"
 )
 
 // State is what became of a goal.
@@ -23,9 +24,11 @@ const (
 	RatioToKernel    Metric = "× kernel"
 	RatioToReflector Metric = "of the reflector"
 	RatioToOneShard  Metric = "× one shard"
+	RatioToMemcached Metric = "× memcached-c"
 	Allocations      Metric = "allocations per request"
 	AnsweredIdle     Metric = "idle connections answered"
 	IdleCPU          Metric = "% CPU at idle"
+	IdleMemory       Metric = "bytes of RSS per idle connection"
 )
 
 // Target is a goal: Metric of Server under Workload is at least Bound, or at
@@ -44,11 +47,14 @@ type Target struct {
 // allocates once in two hundred requests is above it.
 const noAllocs = 0.005
 
-// Targets returns the goals, in the order reports list them. The caller owns the
-// slice.
-func Targets() []Target {
+// Targets returns the goals, in the order reports list them: those of the stack
+// with netstack's TCP, and then those of our own. The caller owns the slice.
+func Targets() []Target { return append(netstackTargets(), fastTargets()...) }
+
+func conns(n string) map[string]string { return map[string]string{ParamConns: n} }
+
+func netstackTargets() []Target {
 	size64 := map[string]string{ParamSize: "64"}
-	conns := func(n string) map[string]string { return map[string]string{ParamConns: n} }
 	return []Target{
 		{Workload: UDPEcho, Params: size64, Server: Handler, Metric: RatioToKernel, Bound: 3.5},
 		{Workload: UDPEcho, Params: size64, Server: Handler, Metric: RatioToReflector, Bound: 0.85},
@@ -71,6 +77,28 @@ func Targets() []Target {
 		{Workload: UDPEcho, Params: size64, Server: Conn, Metric: Allocations, Bound: noAllocs, AtMost: true},
 		{Workload: TCPRR, Server: Handler, Metric: Allocations, Bound: 1, AtMost: true},
 		{Workload: TCPRR, Server: Conn, Metric: Allocations, Bound: 1, AtMost: true},
+	}
+}
+
+func fastTargets() []Target {
+	oneFlow := map[string]string{ParamFlows: "1", ParamMTU: "1500"}
+	million := conns("1000000")
+	return []Target{
+		// A p50 of at most a seventh of the kernel's.
+		{Workload: TCPRR, Params: conns("1"), Server: HandlerFast, Metric: RatioToKernel, Bound: 7},
+		{Workload: TCPRR, Params: conns("64"), Server: HandlerFast, Metric: RatioToKernel, Bound: 3},
+		{Workload: TCPRR, Params: conns("512"), Server: HandlerFast, Metric: RatioToKernel, Bound: 3.5},
+		{Workload: TCPRR, Params: conns("512"), Server: ConnFast, Metric: RatioToKernel, Bound: 1.5},
+		{Workload: TCPCRR, Server: HandlerFast, Metric: RatioToKernel, Bound: 4},
+		{Workload: MemcachedGet, Server: HandlerFast, Metric: RatioToMemcached, Bound: 2.5},
+		// The row kernel has its segmentation offloads off.
+		{Workload: BulkReceive, Params: oneFlow, Server: HandlerFast, Metric: RatioToKernel, Bound: 1},
+		{Workload: BulkSend, Params: oneFlow, Server: HandlerFast, Metric: RatioToKernel, Bound: 1},
+		{Workload: Idle, Params: million, Server: HandlerFast, Metric: AnsweredIdle, Bound: 1_000_000},
+		{Workload: Idle, Params: million, Server: HandlerFast, Metric: IdleMemory, Bound: 1024, AtMost: true},
+		{Workload: TCPRR, Server: HandlerFast, Metric: Allocations, Bound: noAllocs, AtMost: true},
+		{Workload: MemcachedGet, Server: HandlerFast, Metric: Allocations, Bound: noAllocs, AtMost: true},
+		{Workload: TCPRR, Server: ConnFast, Metric: Allocations, Bound: noAllocs, AtMost: true},
 	}
 }
 
@@ -164,6 +192,8 @@ func (r *Report) value(t Target, c Cell) (float64, bool) {
 		return r.ratioTo(Kernel, c)
 	case RatioToReflector:
 		return r.ratioTo(Reflector, c)
+	case RatioToMemcached:
+		return r.ratioTo(MemcachedC, c)
 	case RatioToOneShard:
 		params := maps.Clone(c.Params)
 		params[ParamShards] = "1"
@@ -174,6 +204,11 @@ func (r *Report) value(t Target, c Cell) (float64, bool) {
 		return c.Median(rate) / one.Median(rate), true
 	case Allocations:
 		return c.Median(func(r Run) float64 { return r.Allocs }), c.allocsKnown()
+	case IdleMemory:
+		// With fewer connections what the process takes anyway would weigh more.
+		want, err := strconv.ParseFloat(c.Params[ParamConns], 64)
+		v := c.Median(memory)
+		return v, err == nil && v > 0 && c.Min(extra(ExtraHeld)) >= want
 	case IdleCPU:
 		return c.Median(extra(ExtraCPUPercent)), c.has(ExtraCPUPercent)
 	case AnsweredIdle:

@@ -65,6 +65,78 @@ func TestReportVerdicts(t *testing.T) {
 	}
 }
 
+// TestVerdictsOfFastTCP judges the goals of our own TCP, which are by its own rows.
+func TestVerdictsOfFastTCP(t *testing.T) {
+	cell := func(workload string, params map[string]string, server string, runs ...Run) Cell {
+		return Cell{Workload: workload, Params: params, Server: server, Runs: runs}
+	}
+	rr, get := conns("512"), conns("64")
+	bulk := map[string]string{ParamFlows: "1", ParamMTU: "1500"}
+	million := conns("1000000")
+	held := func(held, memory float64) Run {
+		return Run{Memory: memory, Extra: map[string]float64{ExtraHeld: held, ExtraAnswered: held}}
+	}
+	for _, tc := range []struct {
+		name     string
+		cells    []Cell
+		workload string
+		server   string
+		metric   Metric
+		params   map[string]string
+		state    State
+		value    float64
+	}{
+		{"handler is not handler-fast", []Cell{cell(TCPRR, rr, Kernel, rates(100)...), cell(TCPRR, rr, Handler, rates(400)...)},
+			TCPRR, HandlerFast, RatioToKernel, rr, NotMeasured, 0},
+		{"of the kernel", []Cell{cell(TCPRR, rr, Kernel, rates(100)...), cell(TCPRR, rr, HandlerFast, rates(350)...)},
+			TCPRR, HandlerFast, RatioToKernel, rr, Reached, 3.5},
+		{"a seventh of its p50", []Cell{cell(TCPRR, conns("1"), Kernel, Run{P50: 35}), cell(TCPRR, conns("1"), HandlerFast, Run{P50: 5.6})},
+			TCPRR, HandlerFast, RatioToKernel, conns("1"), Missed, 6.25},
+		{"of memcached", []Cell{cell(MemcachedGet, get, Kernel, rates(1)...), cell(MemcachedGet, get, MemcachedC, rates(100)...), cell(MemcachedGet, get, HandlerFast, rates(250)...)},
+			MemcachedGet, HandlerFast, RatioToMemcached, nil, Reached, 2.5},
+		{"no memcached", []Cell{cell(MemcachedGet, get, Kernel, rates(100)...), cell(MemcachedGet, get, HandlerFast, rates(250)...)},
+			MemcachedGet, HandlerFast, RatioToMemcached, nil, NotMeasured, 0},
+		{"the kernel with offloads does not count", []Cell{cell(BulkSend, bulk, Kernel, rates(100)...), cell(BulkSend, bulk, KernelOffload, rates(300)...), cell(BulkSend, bulk, HandlerFast, rates(100)...)},
+			BulkSend, HandlerFast, RatioToKernel, bulk, Reached, 1},
+		{"a kilobyte", []Cell{cell(Idle, million, HandlerFast, held(1e6, 1024))}, Idle, HandlerFast, IdleMemory, million, Reached, 1024},
+		{"more than a kilobyte", []Cell{cell(Idle, million, HandlerFast, held(1e6, 1025))}, Idle, HandlerFast, IdleMemory, million, Missed, 1025},
+		{"fewer than asked for", []Cell{cell(Idle, million, HandlerFast, held(999_999, 900))}, Idle, HandlerFast, IdleMemory, million, NotMeasured, 0},
+		{"memory not measured", []Cell{cell(Idle, million, HandlerFast, held(1e6, 0))}, Idle, HandlerFast, IdleMemory, million, NotMeasured, 0},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			v := verdict(t, &Report{Cells: tc.cells}, tc.workload, tc.server, tc.metric, tc.params)
+			if v.State != tc.state || v.Value != tc.value {
+				t.Errorf("%s, %v, want %s, %v", v.State, v.Value, tc.state, tc.value)
+			}
+		})
+	}
+}
+
+// TestLosses: every way the kernel beats ours is listed, and no other comparison.
+func TestLosses(t *testing.T) {
+	bulk := map[string]string{ParamFlows: "1"}
+	cell := func(server string, rate float64) Cell {
+		return Cell{Workload: BulkSend, Params: bulk, Server: server, Runs: rates(rate)}
+	}
+	r := &Report{Cells: []Cell{
+		cell(Handler, 80), cell(HandlerFast, 120), cell(ConnFast, 99.6), cell(Netstack, 10),
+		cell(Kernel, 100), cell(KernelOffload, 200), cell(MemcachedC, 900),
+	}}
+	var got []string
+	for _, row := range r.lossTable().Rows {
+		got = append(got, row[1].Text+": "+row[2].Text)
+	}
+	want := "kernel: handler 0.80×; kernel-offload: handler 0.40×, handler-fast 0.60×, conn-fast 0.50×"
+	if s := strings.Join(got, "; "); s != want {
+		t.Errorf("lost: %s, want %s", s, want)
+	}
+	for _, tb := range (&Report{Cells: []Cell{cell(Handler, 101), cell(Kernel, 100)}}).allTables() {
+		if tb.Title == r.lossTable().Title {
+			t.Error("a table of losses without one")
+		}
+	}
+}
+
 func TestReportVerdictsWorstDecides(t *testing.T) {
 	cell := func(conns string, allocs float64) Cell {
 		return Cell{Workload: TCPRR, Params: map[string]string{ParamConns: conns}, Server: Handler, Runs: []Run{{Allocs: allocs}}}

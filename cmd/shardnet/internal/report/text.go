@@ -22,7 +22,7 @@ func WriteText(w io.Writer, r *Report) error {
 	for _, kv := range r.Environment.stamp() {
 		fmt.Fprintf(&b, "%s: %s\n", printable(kv[0]), printable(kv[1]))
 	}
-	for _, t := range append([]table{r.verdictTable()}, r.tables()...) {
+	for _, t := range r.allTables() {
 		fmt.Fprintf(&b, "\n%s\n", printable(t.Title))
 		t.align(&b)
 	}
@@ -78,7 +78,7 @@ func (t table) align(b *strings.Builder) {
 // words reports whether a column holds words rather than figures.
 func (t table) words(column int) bool {
 	switch t.Head[column] {
-	case "workload", "server", "goal", "measured", "verdict", "errors":
+	case "workload", "server", "goal", "measured", "verdict", "errors", "faster", "slower, and by what":
 		return true
 	}
 	return false
