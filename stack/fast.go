@@ -118,6 +118,7 @@ func (f *fastTCP) begin(now int64) {
 		return
 	}
 	f.hold()
+	f.out.now = now
 	f.out.restock()
 	f.engine.Advance(now)
 	f.release()

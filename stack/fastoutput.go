@@ -36,6 +36,7 @@ type fastOutput struct {
 	short    bool           // and there were none
 	closed   bool
 	dropped  uint64 // segments that netstack did not take
+	now      int64  // of the loop's turn: calls of applications send, too
 
 	hops    [fastHops]fastHop
 	scratch []byte     // a segment for netstack
@@ -157,7 +158,7 @@ func (o *fastOutput) hop(t *tcp.Tuple) *[6]byte {
 	i := binary.LittleEndian.Uint32(t.Remote[12:]) ^ binary.LittleEndian.Uint32(t.Remote[4:])
 	h := &o.hops[i*0x9e3779b1>>24%fastHops]
 	hops := o.f.sh.tx.hops
-	if h.addr == t.Remote && h.gen == hops.gen.Load() && h.expires > o.f.now {
+	if h.addr == t.Remote && h.gen == hops.gen.Load() && h.expires > o.now {
 		return &h.mac
 	}
 	if !o.learn(h, netip.AddrFrom16(t.Remote).Unmap(), t) {
