@@ -377,4 +377,3 @@ func (c *conversation) fill(n int) error {
 
 // scale is the target's window scale. Scripts that fill offer none.
 func (*tuple) scale() int { return 0 }
-
