@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"testing"
 	"time"
+
+	"shardnet/stack"
 )
 
 // TestEventConnSize keeps the documented size: the allocator's class for it.
@@ -110,7 +112,7 @@ func (b *bare) OnClose(*EventConn, error)         {}
 // TestPacketHandlerAllocs: on the real stack, nothing between the frame and the
 // handler allocates.
 func TestPacketHandlerAllocs(t *testing.T) {
-	w := newStackWorld(t, 1)
+	w := newStackWorld(t, 1, stack.TransportDefault)
 	s := w.handlePacket(t, "198.18.0.1:0", packetFunc(func(p *Packet) { p.Reply(p.Data) }))
 	c := w.dial(t, "udp", s.Addr().String())
 	buf := make([]byte, requestSize)

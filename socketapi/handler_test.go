@@ -267,7 +267,10 @@ func TestHandlerBackPressure(t *testing.T) {
 
 // TestHandlerGathers writes often in one callback: it leaves in few segments.
 func TestHandlerGathers(t *testing.T) {
-	w := newStackWorld(t, 1)
+	onStacks(t, 1, testHandlerGathers)
+}
+
+func testHandlerGathers(t *testing.T, w *world) {
 	f := &funcs{data: func(c *EventConn, p []byte) int {
 		for range 100 {
 			if n, err := c.Writev([]byte("01234"), []byte("56789")); n != 10 || err != nil {
@@ -635,8 +638,9 @@ func TestHandlerStackCloses(t *testing.T) {
 		})
 	})
 	t.Run("device fails", func(t *testing.T) {
-		w := newStackWorld(t, 2)
-		test(t, w, func() { w.device.Close() }) // under the stack
+		onStacks(t, 2, func(t *testing.T, w *world) {
+			test(t, w, func() { w.device.Close() }) // under the stack
+		})
 	})
 }
 

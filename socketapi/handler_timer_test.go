@@ -110,7 +110,7 @@ func TestEventTimerOffers(t *testing.T) {
 			},
 			close: func(_ *EventConn, err error) { closed <- err },
 		}
-		w.dialTo(t, w.handle(t, ListenConfig{}, f))
+		w.dialTo(t, w.handle(t, ListenConfig{MaxUnsent: 16 << 20}, f)) // more than the stacks' buffers hold
 		if err := <-closed; !errors.Is(err, syscall.ECONNABORTED) {
 			t.Errorf("OnClose: %v", err)
 		}

@@ -48,7 +48,7 @@ func newFakeWorld(t testing.TB, shards int) *world {
 
 // newStackWorld is two stacks on the two ends of a cable, each with the given
 // number of queues and shards.
-func newStackWorld(t testing.TB, shards int) *world {
+func newStackWorld(t testing.TB, shards int, transport stack.Transport) *world {
 	t.Helper()
 	a, b, err := memnic.NewPair(&memnic.Config{A: memnic.End{Queues: shards}, B: memnic.End{Queues: shards}})
 	if err != nil {
@@ -67,6 +67,7 @@ func newStackWorld(t testing.TB, shards int) *world {
 		st, err := stack.New(end.dev, &stack.Config{
 			Addresses:    []netip.Prefix{netip.PrefixFrom(end.ip4, 24), netip.PrefixFrom(end.ip6, 64)},
 			CloseTimeout: 100 * time.Millisecond,
+			Transport:    transport,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -84,8 +85,17 @@ func newStackWorld(t testing.TB, shards int) *world {
 // inWorlds runs f as a subtest in each kind of world.
 func inWorlds(t *testing.T, shards int, f func(t *testing.T, w *world)) {
 	t.Run("fake", func(t *testing.T) { f(t, newFakeWorld(t, shards)) })
-	t.Run("stack", func(t *testing.T) { f(t, newStackWorld(t, shards)) })
+	onStacks(t, shards, f)
 }
+
+// onStacks runs f as a subtest on each TCP there is.
+func onStacks(t *testing.T, shards int, f func(t *testing.T, w *world)) {
+	for _, transport := range transports {
+		t.Run(transport.String(), func(t *testing.T) { f(t, newStackWorld(t, shards, transport)) })
+	}
+}
+
+var transports = []stack.Transport{stack.TransportNetstack, stack.TransportFast}
 
 func (w *world) listen(t testing.TB, network, address string) *Group {
 	t.Helper()

@@ -242,11 +242,11 @@ func fastEvents(ev tcp.Events) (e Events) {
 // transmitter. It returns how many there were, and whether there is more to send
 // than the turn's share.
 func (f *fastTCP) flush() (sent int, more bool) {
-	if !f.active.Load() {
-		return 0, false
-	}
 	if f.left.Load() {
 		f.left.Store(false)
+	}
+	if !f.active.Load() {
+		return 0, false
 	}
 	f.hold()
 	if f.engine.Pending() {

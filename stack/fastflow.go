@@ -172,6 +172,11 @@ func (fl *fastFlow) CloseWrite() error {
 		return net.ErrClosed
 	}
 	err := fl.c.CloseWrite()
+	if err == syscall.EPIPE && fl.c.Err() == nil {
+		if err = nil; fl.c.State() == tcp.StateClosed || fl.c.State() == tcp.StateTimeWait {
+			err = syscall.ENOTCONN // as the kernel has it
+		}
+	}
 	fl.f.leave()
 	return err
 }
