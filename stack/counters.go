@@ -89,6 +89,7 @@ type Stats struct {
 	Dialed      uint64 // TCP connections opened from here
 	Established uint64 // gauge: TCP connections established now
 	Retransmits uint64 // TCP segments sent again
+	TCPMemory   uint64 // gauge: bytes of Config.TCPMemory in use
 	UDPReceived uint64 // datagrams delivered to sockets
 	UDPSent     uint64
 	UDPDropped  uint64 // datagrams lost because a socket's buffer was full
@@ -125,6 +126,7 @@ func (s *Stats) Add(o Stats) {
 	s.Dialed += o.Dialed
 	s.Established += o.Established
 	s.Retransmits += o.Retransmits
+	s.TCPMemory += o.TCPMemory
 	s.UDPReceived += o.UDPReceived
 	s.UDPSent += o.UDPSent
 	s.UDPDropped += o.UDPDropped
@@ -163,6 +165,7 @@ func (sh *Shard) Stats() Stats {
 		Dialed:        ns.TCP.ActiveConnectionOpenings.Value() + opened.dialed,
 		Established:   ns.TCP.CurrentEstablished.Value() + uint64(fast.Conns-fast.HalfOpen),
 		Retransmits:   ns.TCP.Retransmits.Value() + fast.Retransmitted,
+		TCPMemory:     uint64(fast.Memory),
 		UDPReceived:   ns.UDP.PacketsReceived.Value() + c.get(udpFast),
 		UDPSent:       ns.UDP.PacketsSent.Value() + udpSent + c.get(udpFastReplies),
 		UDPDropped:    ns.UDP.ReceiveBufferErrors.Value() + c.get(udpQueueFull),
