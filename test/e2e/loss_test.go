@@ -36,7 +36,7 @@ var soaking = os.Getenv("SHARDNET_SOAK") != ""
 // Netstack gets a few megabytes a second through one, so in an ordinary run it is
 // given less.
 func lossTransfer(transport stack.Transport) (size int64, limit time.Duration) {
-	size, limit = 8<<20, time.Minute
+	size, limit = 32<<20, time.Minute
 	switch {
 	case soaking:
 		return 1 << 30, 30 * time.Minute
@@ -44,7 +44,7 @@ func lossTransfer(transport stack.Transport) (size int64, limit time.Duration) {
 		size /= 4
 	}
 	if transport == stack.TransportNetstack {
-		size /= 4
+		size /= 16
 	}
 	return size, limit
 }
@@ -137,6 +137,9 @@ func eachLossy(t *testing.T, f func(t *testing.T, l *lan, st *stack.Stack, size 
 			size, limit := lossTransfer(transport)
 			f(t, l, st, size, limit)
 			s := st.Stats()
+			if ours := s.TCPBypassed > 0; ours != (transport == stack.TransportFast) {
+				t.Errorf("%d segments went to the shards' own TCP", s.TCPBypassed)
+			}
 			t.Logf("%d segments sent again of %d packets", s.Retransmits, s.Queue.TxPackets)
 		})
 	}
