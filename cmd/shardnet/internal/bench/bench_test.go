@@ -150,6 +150,24 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestTransports: each server is on the TCP that its name says.
+func TestTransports(t *testing.T) {
+	cfg := &Config{Run: []string{"tcp-rr/conns=64"}, Servers: []string{"handler*", "conn*"}, Repeat: 1, Duration: 100 * time.Millisecond, Memory: true, Log: io.Discard}
+	r, err := Run(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Cells) != 4 {
+		t.Fatalf("%d cells: %q", len(r.Cells), r.Notes)
+	}
+	for _, c := range r.Cells {
+		fast := c.Runs[0].Extra["tcp-bypassed-per-request"]
+		if want := strings.HasSuffix(c.Server, "-fast"); want != (fast > 0.9) || !want && fast != 0 {
+			t.Errorf("%s: our own TCP had %v segments a request", c.Server, fast)
+		}
+	}
+}
+
 func TestRunInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	time.AfterFunc(50*time.Millisecond, cancel)

@@ -245,6 +245,7 @@ func stackCounters(st *stack.Stack) map[string]uint64 {
 		"rx_packets":      s.RxPackets,
 		"tx_packets":      s.Queue.TxPackets,
 		"doorbells":       s.Queue.Doorbells,
+		"tcp_bypassed":    s.TCPBypassed,
 		"turns":           s.Turns,
 		"sleeps":          s.Sleeps,
 		"acks_saved":      s.ACKsSaved,
