@@ -40,6 +40,31 @@ func (t *connTask) RunOnShard() {
 	c.loop.settle()
 }
 
+// HandleSegment implements stack.SegmentHandler: the handler gets the bytes where the
+// NIC wrote them. What it does not consume is kept, as if it had been read. What
+// callbacks of a batch left to do is done once, when all its segments were offered.
+func (t *connTask) HandleSegment(p []byte) int {
+	c := (*EventConn)(t)
+	if c.state&(connEnding|connEOF|connFull) != 0 || c.in.len()+len(p) > c.loop.maxBuffered {
+		return 0 // the flow keeps it until read asks
+	}
+	if c.in != nil {
+		c.in = c.loop.pool.reserve(c.in, len(p))
+		c.in.b = append(c.in.b, p...)
+		c.offer()
+		return len(p)
+	}
+	rest := p[c.deliver(p):]
+	if len(rest) > 0 && c.state&connEnding == 0 {
+		c.in = c.loop.pool.reserve(nil, len(rest))
+		c.in.b = append(c.in.b, rest...)
+		c.checkFull()
+	}
+	return len(p)
+}
+
+var _ stack.SegmentHandler = (*connTask)(nil)
+
 // String names the handler.
 func (t *connTask) String() string { return t.loop.String() }
 

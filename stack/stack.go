@@ -317,6 +317,9 @@ func (st *Stack) Info() driver.Info { return st.info }
 // Addresses are the stack's own addresses.
 func (st *Stack) Addresses() []netip.Prefix { return slices.Clone(st.cfg.Addresses) }
 
+// Transport is the TCP of sockets that don't ask for one.
+func (st *Stack) Transport() Transport { return st.cfg.Transport }
+
 // TCPMode is the mode in force, which is TCPStock if TCPInline was not possible.
 func (st *Stack) TCPMode() TCPMode {
 	if st.shards[0].tcp == nil {

@@ -64,7 +64,6 @@ func TestBadInput(t *testing.T) {
 		{"no such API", append(mem, "--api", "epoll"), []string{`"epoll"`, "handler, conn"}},
 		{"handlers on the kernel's sockets", []string{"--driver", "kernel", "-a", "127.0.0.1/8", "--api", "handler"}, []string{"kernel", "--api conn"}},
 		{"no such TCP", append(mem, "--tcp", "reno"), []string{`"reno"`, "netstack, fast"}},
-		{"TCP of the future", append(mem, "--tcp", "fast"), []string{"not there yet", "--tcp netstack"}},
 		{"memory for netstack's TCP", append(mem, "--tcp-memory", "64"), []string{"leave out --tcp-memory", "--tcp fast"}},
 		{"negative memory", append(mem, "--tcp-memory", "-1"), []string{"-1 MiB", "--tcp-memory 1"}},
 		{"TCP on the kernel's sockets", []string{"--driver", "kernel", "-a", "127.0.0.1/8", "--tcp", "netstack"}, []string{"leave out --tcp"}},

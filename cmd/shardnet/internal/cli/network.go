@@ -53,7 +53,7 @@ func (n *network) register(cmd *cobra.Command, port int) {
 	f.StringVar(&n.capture, "pcap", "", "record all traffic to this pcapng `FILE`")
 	f.Var(&n.faults, "fault", "make the network bad: frames of the stack are lost, repeated, ...,\nin and out, as in drop=1%,reorder=2%,dup=0.1%,corrupt=1e-4,delay=5ms,\nrate=10mbit,queue=64,dir=rx,seed=7")
 	f.Var(&n.api, "api", "what the app is served by: callbacks on the shards' own\ngoroutines (handler, the default), or net.Conn and a goroutine\na connection (conn, all there is on the kernel's sockets)")
-	f.Var(&n.tcp, "tcp", "implementation of TCP: gVisor's (netstack, the default); fast is\nnot there yet")
+	f.Var(&n.tcp, "tcp", "implementation of TCP: gVisor's (netstack, the default), or\nshardnet's own (fast)")
 	f.Var(&n.netstackTCP, "netstack-tcp", "goroutines that run TCP: the shard's own (inline), or netstack's\n(stock)")
 	f.IntVar(&n.tcpMemory, "tcp-memory", 0, "memory for connections in MiB, of --tcp fast, their buffers counted as\nif they were full (default: a quarter of the machine's)")
 	f.BoolVar(&n.json, "json", false, "report in JSON, an object a line")

@@ -138,6 +138,14 @@ func setDefault[T comparable](v *T, to T) {
 	}
 }
 
+// transport is the stack's TCP.
+func (c *Config) transport() stack.Transport {
+	if c.Transport == transportFast {
+		return stack.TransportFast
+	}
+	return stack.TransportNetstack
+}
+
 func (c *Config) checkAPI() error {
 	kernel := c.Driver == "kernel"
 	switch {
@@ -145,8 +153,6 @@ func (c *Config) checkAPI() error {
 		return errors.New("the kernel's sockets have no event handlers: give --api conn with --driver kernel, or leave it out")
 	case kernel && c.Transport != "":
 		return errors.New("with --driver kernel TCP is the kernel's: leave out --tcp")
-	case c.Transport == transportFast:
-		return errors.New("the fast TCP is not there yet: give --tcp netstack, or leave it out")
 	case c.TCPMemory != 0 && c.Transport != transportFast:
 		return errors.New("what memory TCP may take can be set for the fast one only: leave out --tcp-memory, or give --tcp fast")
 	case kernel:

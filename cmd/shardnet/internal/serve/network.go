@@ -92,6 +92,7 @@ func openStack(cfg *Config, capture io.WriteCloser) (_ network, err error) {
 		CPUs:      cfg.CPUs,
 		Spin:      cfg.Spin,
 		TCP:       cfg.TCP,
+		Transport: cfg.transport(),
 		TCPMemory: cfg.TCPMemory,
 		Logger:    cfg.Logger,
 	}
@@ -147,7 +148,10 @@ func (n *stackNetwork) describe(s *Start) {
 	s.Driver, s.Mode, s.Interface, s.MTU = info.Driver, info.Mode, info.Interface, info.MTU
 	s.MAC = info.MAC.String()
 	s.Queues, s.Shards = info.Queues, n.st.Shards()
-	s.Steering, s.TCP, s.NetstackTCP = n.st.Steering(), transportNetstack, n.st.TCPMode().String()
+	s.Steering, s.TCP = n.st.Steering(), n.st.Transport().String()
+	if n.st.Transport() == stack.TransportNetstack {
+		s.NetstackTCP = n.st.TCPMode().String()
+	}
 }
 
 func (n *stackNetwork) done() <-chan struct{} { return n.st.Done() }
