@@ -239,6 +239,7 @@ func (c *Conn) blocks(b []SackBlock) int {
 
 // oweDSack notes a duplicate to report with the next ACK.
 func (c *Conn) oweDSack(start, end uint32) {
+	c.quick = quickAcks
 	if c.flags&flagSack != 0 {
 		c.flags |= flagDSack
 		c.dsack = SackBlock{start, end}

@@ -88,6 +88,7 @@ func (c *Conn) receiveNext(p []byte) bool {
 func (c *Conn) receiveEarly(s *Segment) {
 	e := c.e
 	e.stats.OutOfOrder++
+	c.quick = quickAcks
 	// RFC 5681 section 4.2: an immediate duplicate ACK tells the sender.
 	c.flags |= flagAckNow
 	c.pend()
@@ -132,8 +133,9 @@ func (c *Conn) oweAck(n uint32) {
 	}
 }
 
-// quickAcks is how many data segments of a new connection are acknowledged at
-// once, unless data goes the other way.
+// quickAcks is how many data segments are acknowledged at once, unless data goes the
+// other way: those of a new connection, and those that follow a gap or a duplicate, as its
+// sender has little in flight and a delay may look to it like another loss.
 const quickAcks = 8
 
 // window is the right edge that may be advertised: what the receive buffer has

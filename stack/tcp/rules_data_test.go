@@ -54,6 +54,19 @@ func TestDataRules(t *testing.T) {
 			< A 1(1460) ack 2
 			< A 1461(1460) ack 2
 			> A 2(0) ack 2921`},
+		{name: "each segment after a duplicate", rfc: "5681 4.2", script: accepted + `
+			write 1
+			> PA 1(1) ack 1
+			< A 1(1000) ack 2
+			+40ms
+			+3ms
+			> A 2(0) ack 1001
+			< A 1(1000) ack 2
+			> A 2(0) ack 1001
+			< A 1001(100) ack 2
+			> A 2(0) ack 1101
+			< A 1101(100) ack 2
+			> A 2(0) ack 1201`},
 		{name: "ACK rides on data", rfc: "1122 4.2.3.2", script: accepted + `
 			write 1
 			> PA 1(1) ack 1
