@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -178,13 +177,8 @@ func TestKernelUnderLoss(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer g.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-		defer cancel()
 		for _, addr := range []netip.Addr{ours4, ours6} {
-			c, err := l.kernel.Dial(ctx, "tcp", netip.AddrPortFrom(addr, 5001).String())
-			if err != nil {
-				t.Fatal(err)
-			}
+			c := dialKernel(t, l, "tcp", netip.AddrPortFrom(addr, 5001))
 			if ours := accepted(t, g); addr.Is4() {
 				send(t, "kernel's client to our server", c, ours, size, limit)
 			} else {
@@ -197,8 +191,8 @@ func TestKernelUnderLoss(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer ln.Close()
-			d := &socketapi.Dialer{Stack: st}
-			c, err := d.DialContext(ctx, "tcp", netip.AddrPortFrom(addr, 5001).String())
+			d := &socketapi.Dialer{Stack: st, Timeout: 30 * time.Second}
+			c, err := d.Dial("tcp", netip.AddrPortFrom(addr, 5001).String())
 			if err != nil {
 				t.Fatal(err)
 			}

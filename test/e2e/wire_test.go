@@ -115,9 +115,9 @@ func TestKernelToKernelUnderLoss(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
-	defer cancel()
 	ends := func() (c, s net.Conn) {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
 		c, err := a.Dial(ctx, "tcp", ln.Addr().String())
 		if err != nil {
 			t.Fatal(err)
