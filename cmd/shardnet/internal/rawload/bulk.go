@@ -16,6 +16,10 @@ const (
 	probeDelay = 20 * time.Millisecond
 	// maxWindow bounds congestion windows.
 	maxWindow = 8 << 20
+	// bulkQueued is the most segments under way, on all connections: half of what the
+	// shortest queue of a server holds, the kernel's net.core.netdev_max_backlog of
+	// 1000. A sender without SACK that overran it would be measured recovering.
+	bulkQueued = 512
 )
 
 // bulkSender is the app of BulkSend: it streams the pattern, with NewReno's
@@ -24,6 +28,7 @@ type bulkSender struct {
 	t     *tcpLoad
 	m     meter
 	flows []congestion
+	most  uint32 // bytes of a congestion window
 }
 
 // congestion is a connection's congestion control.
@@ -49,7 +54,7 @@ func (a *bulkSender) timeout(i int) {
 func (a *bulkSender) duplicate(i int, c *conn) {
 	f, mss := &a.flows[i], uint32(c.mss)
 	if f.recovering {
-		f.cwnd = min(f.cwnd+mss, maxWindow)
+		f.cwnd = min(f.cwnd+mss, a.most)
 		a.t.touch(i)
 		return
 	}
@@ -63,7 +68,7 @@ func (a *bulkSender) duplicate(i int, c *conn) {
 func (a *bulkSender) recover(i int, c *conn) {
 	f, mss := &a.flows[i], uint32(c.mss)
 	f.ssthresh = max((c.max-c.una)/2, 2*mss)
-	f.cwnd = f.ssthresh + 3*mss
+	f.cwnd = min(f.ssthresh+3*mss, a.most)
 	f.recover, f.recovering = c.max, true
 	a.resend(i, c)
 }
@@ -108,9 +113,9 @@ func (a *bulkSender) acked(i int, c *conn, n uint32) {
 	case f.recovering:
 		f.cwnd, f.recovering = f.ssthresh, false
 	case f.cwnd < f.ssthresh:
-		f.cwnd = min(f.cwnd+min(n, 2*mss), maxWindow)
+		f.cwnd = min(f.cwnd+min(n, 2*mss), a.most)
 	default:
-		f.cwnd = min(f.cwnd+max(mss*mss/f.cwnd, 1), maxWindow)
+		f.cwnd = min(f.cwnd+max(mss*mss/f.cwnd, 1), a.most)
 	}
 	a.t.touch(i)
 }
@@ -183,7 +188,8 @@ func (t *tcpLoad) runBulk(w Work) error {
 	var each func()
 	var when func() int64
 	if w.Kind == BulkSend {
-		a := &bulkSender{t: t, flows: make([]congestion, w.Conns)}
+		most := min(max(bulkQueued*int(t.mss)/w.Conns, 10*int(t.mss)), maxWindow)
+		a := &bulkSender{t: t, flows: make([]congestion, w.Conns), most: uint32(most)}
 		t.app, t.bulk, m = a, a, &a.m
 		each, when = a.probe, func() int64 { return t.heard + int64(probeDelay) }
 	} else {
