@@ -1,0 +1,99 @@
+package soak
+
+import (
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"testing"
+	"time"
+
+	"shardnet/driver/fault"
+	"shardnet/stack"
+)
+
+// soaking says that tests are to take their time.
+var soaking = os.Getenv("SHARDNET_SOAK") != ""
+
+// soakTime is for how long.
+func soakTime(t *testing.T) time.Duration {
+	s := os.Getenv("SHARDNET_SOAK_TIME")
+	if s == "" {
+		return 10 * time.Minute
+	}
+	d, err := time.ParseDuration(s)
+	if err != nil {
+		t.Fatalf("SHARDNET_SOAK_TIME: %v", err)
+	}
+	return d
+}
+
+// cables are what the worlds of a churn are made of, in turn.
+var cables = []struct {
+	shards int
+	loss   fault.Config
+}{
+	{2, fault.Config{}},
+	{1, fault.Config{Drop: 0.01, Reorder: 0.02}},
+	{2, fault.Config{Drop: 0.005, Duplicate: 0.01, Corrupt: 0.005, Reorder: 0.01, Delay: time.Millisecond}},
+	{1, fault.Config{}},
+}
+
+// TestChurn makes one world after the other, and ends each of them in order or in
+// the midst of its conversations. Nothing may be left in the end, and no more memory
+// be needed than after the first few.
+func TestChurn(t *testing.T) {
+	for _, tc := range []struct {
+		transport stack.Transport
+		share     time.Duration // of the soak: it is about our own TCP
+	}{{stack.TransportNetstack, 10}, {stack.TransportFast, 1}} {
+		t.Run("tcp="+tc.transport.String(), func(t *testing.T) {
+			total, round := 2*time.Second, 300*time.Millisecond
+			if soaking {
+				total, round = soakTime(t)/tc.share, 3*time.Second
+			}
+			goroutines := runtime.NumGoroutine()
+			var talks [numKinds]int64
+			var visits int64
+			var early process
+			began := time.Now()
+			rounds := 0
+			for ; rounds < len(cables) || time.Since(began) < total; rounds++ {
+				if rounds == len(cables) || rounds > len(cables) && time.Since(began) < total/5 {
+					early = measure()
+				}
+				cable := cables[rounds%len(cables)]
+				cable.loss.Seed = rand.Uint64()
+				w := newWorld(t, tc.transport, cable.shards, cable.loss)
+				w.run(round/2+rand.N(round), rounds%3 == 0)
+				for k := range talks {
+					talks[k] += w.talks[k].Load()
+				}
+				visits += w.visits.Load()
+				if t.Failed() {
+					t.Fatalf("in round %d, %v, after %v", rounds, w.name, time.Since(began))
+				}
+			}
+			late := measure()
+			t.Logf("%d rounds, conversations by kind %v, %d with handlers", rounds, talks, visits)
+			for k, n := range talks {
+				if n == 0 && soaking {
+					t.Errorf("no conversation of kind %d", k)
+				}
+			}
+			if soaking {
+				t.Logf("%v after the first fifth, %v in the end", early, late)
+				if late.exceeds(early) {
+					t.Error("that is growth")
+				}
+			}
+			deadline := time.Now().Add(10 * time.Second)
+			for runtime.NumGoroutine() > goroutines && time.Now().Before(deadline) {
+				time.Sleep(10 * time.Millisecond)
+			}
+			if n := runtime.NumGoroutine(); n > goroutines {
+				buf := make([]byte, 1<<20)
+				t.Errorf("%d goroutines in the end, %d before:\n%s", n, goroutines, buf[:runtime.Stack(buf, true)])
+			}
+		})
+	}
+}
