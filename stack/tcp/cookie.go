@@ -39,7 +39,7 @@ func (e *Engine) sendCookie(l *Listener, s *Segment) {
 	if !s.Is4() {
 		peer = defaultMSS6
 	}
-	if s.HasMSS {
+	if s.HasMSS && s.MSS != 0 {
 		peer = s.MSS
 	}
 	index := uint32(len(cookieMSS) - 1)

@@ -232,7 +232,7 @@ func (c *Conn) takeSyn(s *Segment) {
 	if !c.tuple.Is4() {
 		peer = defaultMSS6
 	}
-	if s.HasMSS {
+	if s.HasMSS && s.MSS != 0 { // 0 says nothing
 		peer = max(s.MSS, minMSS)
 	}
 	c.mss = min(c.mss, peer)

@@ -78,7 +78,6 @@ func TestEndRules(t *testing.T) {
 			> A 2(0) ack 2
 			state CLOSING
 			< A 2(0) ack 2
-			> A 2(0) ack 2
 			state TIME-WAIT`},
 		{name: "FIN with the ACK of ours", rfc: "9293 3.10.7.4", script: accepted + `
 			closewrite

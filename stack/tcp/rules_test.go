@@ -153,6 +153,15 @@ func TestOpenRules(t *testing.T) {
 			write 600
 			> A 1(536) ack 1
 			> PA 537(64) ack 1`},
+		{name: "MSS of zero", rfc: "9293 3.7.1", script: `
+			listen
+			< S 0(0) win 65535 mss 0
+			> SA 0(0) ack 1 mss 1460
+			< A 1(0) ack 1
+			accept
+			write 600
+			> A 1(536) ack 1
+			> PA 537(64) ack 1`},
 		{name: "options only as offered", rfc: "7323 2.2", script: `
 			listen
 			< S 0(0) win 65535 mss 1460

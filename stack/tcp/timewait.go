@@ -30,8 +30,11 @@ func (c *Conn) enterTimeWait() {
 	e.queueWait(ref)
 	e.flows.replace(c.hash, c.id, ref|waitRef)
 	c.flags &^= flagInTable
-	// The FIN is acknowledged by the entry, which outlives the connection.
-	e.sendWaitAck(w, e.millis())
+	// The FIN is acknowledged by the entry, which outlives the connection. In CLOSING
+	// that has been done.
+	if c.flags&(flagAckNow|flagAckLater) != 0 {
+		e.sendWaitAck(w, e.millis())
+	}
 	c.finish(StateTimeWait)
 }
 
