@@ -47,7 +47,7 @@ func TestChurn(t *testing.T) {
 		share     time.Duration // of the soak: it is about our own TCP
 	}{{stack.TransportNetstack, 10}, {stack.TransportFast, 1}} {
 		t.Run("tcp="+tc.transport.String(), func(t *testing.T) {
-			total, round := 2*time.Second, 300*time.Millisecond
+			total, round := 2*time.Second, 150*time.Millisecond
 			if soaking {
 				total, round = soakTime(t)/tc.share, 3*time.Second
 			}
@@ -57,7 +57,7 @@ func TestChurn(t *testing.T) {
 			var early process
 			began := time.Now()
 			rounds := 0
-			for ; rounds < len(cables) || time.Since(began) < total; rounds++ {
+			for ; rounds < 2*len(cables) || time.Since(began) < total; rounds++ {
 				if rounds == len(cables) || rounds > len(cables) && time.Since(began) < total/5 {
 					early = measure()
 				}
