@@ -185,10 +185,12 @@ func (f *fastTCP) onData(c *tcp.Conn, payload []byte) int {
 		return 0
 	}
 	h := fl.inFrame
+	f.held = false
 	f.mu.Unlock()
 	f.sh.ran = h
 	n := h.HandleSegment(payload)
 	f.mu.Lock()
+	f.held = true
 	return n
 }
 

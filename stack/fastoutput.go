@@ -104,9 +104,10 @@ func (o *fastOutput) Frame(_ *tcp.Conn, t *tcp.Tuple, n int) []byte {
 	return f.Data[l4:]
 }
 
-// takeMore fills the stock while the loop flushes.
+// takeMore fills the stock while the loop has the engine: what it answers at once, such
+// as the FINs of a whole batch, may be more than the stock.
 func (o *fastOutput) takeMore() bool {
-	if o.flushing {
+	if o.flushing || o.f.held {
 		o.stock = o.stock[:o.f.sh.q.Alloc(o.stock[:cap(o.stock)])]
 	}
 	if len(o.stock) == 0 {
