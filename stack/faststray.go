@@ -124,6 +124,9 @@ func (f *fastTCP) icmpError(local, remote tcpip.Address, e stack.TransportError,
 		s.kind = tcp.ICMPRefused
 	default:
 		s.kind = tcp.ICMPUnreachable
+		if len(pkt.LinkHeader().Slice()) == 0 {
+			s.kind = tcp.ICMPNoNeighbour // netstack found so itself: no packet came in
+		}
 	}
 	f.stray(s)
 }

@@ -13,6 +13,9 @@ const (
 	// ICMPUnreachable: network or host unreachable, time exceeded and the like,
 	// which may pass.
 	ICMPUnreachable
+	// ICMPNoNeighbour: this host itself found that the next hop does not answer. It
+	// is no message, and can't be forged.
+	ICMPNoNeighbour
 )
 
 // ICMP takes an ICMP error that quotes a segment of ours: its tuple, from our side,
@@ -35,6 +38,8 @@ func (e *Engine) ICMP(now int64, t *Tuple, seq uint32, kind ICMPKind, mtu int) b
 		return c.pathMTU(seq, mtu)
 	case kind == ICMPRefused && c.state == StateSynSent:
 		c.fail(syscall.ECONNREFUSED)
+	case kind == ICMPNoNeighbour && c.state == StateSynSent:
+		c.fail(syscall.EHOSTUNREACH)
 	default:
 		// RFC 5927 section 5.2: an error of a connection that is established may
 		// pass; the retransmission timeout decides, and then says why.
