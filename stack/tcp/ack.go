@@ -5,7 +5,6 @@ type ackResult struct {
 	seg       *Segment
 	acked     uint32 // bytes that SND.UNA moved by
 	delivered uint32 // bytes newly acknowledged or SACKed
-	flight    uint32 // bytes in flight before
 	sampleAt  int64  // transmission of the oldest segment acknowledged
 	sampled   bool
 	retrAcked bool // a segment acknowledged had been retransmitted
@@ -26,7 +25,7 @@ func (c *Conn) inputAck(s *Segment) bool {
 		return true
 	}
 	c.probes = 0
-	r := ackResult{seg: s, flight: c.pipe()}
+	r := ackResult{seg: s}
 	inFlight := c.segHead != 0
 	window := uint32(s.Window) << c.sndScale
 	// RFC 5681 section 2: what a duplicate acknowledgement is.

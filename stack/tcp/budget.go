@@ -90,16 +90,19 @@ func (e *Engine) feed() {
 	}
 }
 
-// growGrant doubles the receive buffer, if memory allows: only out of the half
-// that is not kept for new connections and for sending.
-func (c *Conn) growGrant() {
+// growGrant has the receive buffer grow to what is wanted, if memory allows: only out of
+// the half that is not kept for new connections and for sending.
+func (c *Conn) growGrant(want uint32) {
 	e := c.e
 	most := uint32(e.cfg.MaxRecvBuffer)
 	if c.rcvMost != 0 {
 		most = c.rcvMost
 	}
 	c.flags &^= flagShrink
-	more := min(c.rcvGrant, most-min(c.rcvGrant, most))
+	more := min(want, most) - min(c.rcvGrant, want, most)
+	if e.used+int64(more) > e.cfg.Memory/2 {
+		more = min(c.rcvGrant, more) // double it, if not more
+	}
 	if more > 0 && e.used+int64(more) <= e.cfg.Memory/2 {
 		e.used += int64(more)
 		c.rcvGrant += more

@@ -16,10 +16,11 @@ func (c *Conn) initCongestion() {
 }
 
 // grow opens the window as data has arrived, if it was the window that held data
-// back: one that was not used says nothing of the path (RFC 7661 section 4.3).
+// back: one that was not used says nothing of the path (RFC 7661 section 4.3), and
+// becomes a burst when the peer's window opens.
 func (c *Conn) grow(r *ackResult) {
 	if c.cwnd < c.ssthresh {
-		if c.flags&flagLimited != 0 || c.cwnd < 2*r.flight {
+		if c.flags&flagLimited != 0 {
 			c.slowStart(r.delivered)
 		}
 	} else if c.flags&flagLimited != 0 {

@@ -77,6 +77,7 @@ func (c *Conn) outputData() outputResult {
 		g := c.e.segs.at(ref)
 		n := min(g.end-g.seq, c.maxPayload())
 		if p := c.pipe(); p > 0 && p+n > c.cwnd {
+			c.flags |= flagLimited
 			return outputDone
 		}
 		if !c.resend(ref) {

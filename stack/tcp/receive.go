@@ -175,9 +175,11 @@ func (c *Conn) consumed() {
 // idleBuffer is the time after which a receive buffer that has grown shrinks again.
 const idleBuffer = int64(time.Second)
 
-// tuneGrant doubles the receive buffer when the application took more than half of it
-// in one round trip: then the buffer, and not the path or the application, is what
-// bounds the rate.
+// tuneGrant has the receive buffer grow to four times what the application took in one
+// round trip, when that was more than half of it: then the buffer, and not the path or the
+// application, may bound the rate. A sender in slow start doubles its window in that
+// time, and the buffer is to stay ahead: a window that bounds it, and opens in steps,
+// makes it send in bursts.
 func (c *Conn) tuneGrant() {
 	e := c.e
 	rtt := c.rcvRTT
@@ -194,7 +196,7 @@ func (c *Conn) tuneGrant() {
 	switch {
 	case c.drsAt == 0:
 	case taken-c.drsSeq > c.rcvGrant/2:
-		c.growGrant()
+		c.growGrant(4 * (taken - c.drsSeq))
 	case e.now-c.drsAt > idleBuffer && c.rcvGrant > uint32(e.cfg.RecvBuffer):
 		c.flags |= flagShrink
 	}
