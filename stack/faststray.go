@@ -119,7 +119,10 @@ func (f *fastTCP) icmpError(local, remote tcpip.Address, e stack.TransportError,
 	}
 	switch e.Kind() {
 	case stack.PacketTooBigTransportError:
-		s.kind, s.mtu = tcp.ICMPTooBig, int(e.Info())
+		s.kind = tcp.ICMPTooBig
+		if left := int(e.Info()); left > 0 { // netstack says what the IP header leaves of the MTU
+			s.mtu = left + ipHeaderLen(local)
+		}
 	case stack.DestinationPortUnreachableTransportError, stack.DestinationProtoUnreachableTransportError:
 		s.kind = tcp.ICMPRefused
 	default:
@@ -129,6 +132,15 @@ func (f *fastTCP) icmpError(local, remote tcpip.Address, e stack.TransportError,
 		}
 	}
 	f.stray(s)
+}
+
+// ipHeaderLen is the length of an IP header without options between addresses such
+// as a.
+func ipHeaderLen(a tcpip.Address) int {
+	if a.Len() == header.IPv4AddressSize {
+		return header.IPv4MinimumSize
+	}
+	return header.IPv6MinimumSize
 }
 
 // DeliverTransportError implements stack.TransportDispatcher.
