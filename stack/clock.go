@@ -33,7 +33,9 @@ type shardClock struct {
 	wakeAt  uint64 // tick for which the loop has arranged to wake, under mu
 	onEarly func() // called, without mu, when a timer is armed before wakeAt
 
-	due []*wheelTimer // loop's scratch
+	// The loop's own.
+	due  []*wheelTimer // scratch
+	tick uint64        // of the last runTimers; 0 after park
 }
 
 var _ tcpip.Clock = (*shardClock)(nil)
@@ -117,6 +119,10 @@ func (c *shardClock) refresh() int64 {
 // locked while they run.
 func (c *shardClock) runTimers(now int64) int {
 	tick := uint64(now) >> tickShift
+	if tick == c.tick {
+		return 0
+	}
+	c.tick = tick
 	c.mu.Lock()
 	c.wakeAt = 0
 	if tick == c.wheel.now {
@@ -139,6 +145,7 @@ func (c *shardClock) runTimers(now int64) int {
 // calls onEarly.
 func (c *shardClock) park() time.Duration {
 	c.cached.Store(0)
+	c.tick = 0
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	tick, _, _, ok := c.wheel.next()

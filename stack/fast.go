@@ -3,6 +3,7 @@ package stack
 import (
 	"crypto/rand"
 	"fmt"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -40,9 +41,11 @@ type fastTCP struct {
 	opened fastCounts
 
 	// The loop's own.
-	held bool // it holds mu
-	now  int64
-	seg  tcp.Segment
+	held    bool // it holds mu
+	touched bool // the engine was given something since the last flush
+	now     int64
+	timerAt int64 // until then Advance has nothing to do, unless touched or left is set
+	seg     tcp.Segment
 
 	strays strays
 }
@@ -51,7 +54,7 @@ type fastTCP struct {
 type fastCounts struct{ accepted, dialed uint64 }
 
 func newFastTCP(sh *Shard, memory int64, secret [32]byte) (*fastTCP, error) {
-	f := &fastTCP{sh: sh}
+	f := &fastTCP{sh: sh, timerAt: math.MaxInt64}
 	f.out.init(f)
 	var err error
 	f.engine, err = tcp.New(sh.clock.nanos(), tcp.Config{
@@ -114,12 +117,12 @@ func (f *fastTCP) wake() {
 // begin is the engine's part of a turn's start. Loop only, as what follows.
 func (f *fastTCP) begin(now int64) {
 	f.now = now
-	if !f.active.Load() {
+	if now < f.timerAt || !f.active.Load() {
 		return
 	}
 	f.hold()
 	f.out.now = now
-	f.out.restock()
+	f.touched = true
 	f.engine.Advance(now)
 	f.release()
 }
@@ -132,6 +135,8 @@ func (f *fastTCP) input(p *packet) bool {
 		return false
 	}
 	f.hold()
+	f.out.now = f.now
+	f.touched = true
 	if f.engine.Input(f.now, &f.seg) == tcp.NoConnection {
 		return false // netstack's, or nobody's, which netstack refuses
 	}
@@ -194,21 +199,30 @@ func (f *fastTCP) onData(c *tcp.Conn, payload []byte) int {
 	return n
 }
 
-// tell passes on the events of connections, and returns how many had any.
-func (f *fastTCP) tell() (n int) {
-	if !f.active.Load() {
+// endBatch ends a run of inputs: it tells of their events, and gives mu back.
+func (f *fastTCP) endBatch() {
+	if f.held {
+		f.tell()
+		f.release()
+	}
+}
+
+// takeLeft tells of what calls left, and takes the strays. It returns how many
+// connections and strays there were.
+func (f *fastTCP) takeLeft() int {
+	if !f.left.Load() || !f.active.Load() {
 		return 0
 	}
-	n = f.inputStrays()
+	n := f.inputStrays()
 	f.hold()
-	if f.engine.Ready() {
-		n += f.tellHeld()
-	}
+	n += f.tell()
 	f.release()
 	return n
 }
 
-func (f *fastTCP) tellHeld() (n int) {
+// tell passes on the events of connections, and returns how many had any. The
+// loop holds mu.
+func (f *fastTCP) tell() (n int) {
 	for {
 		c, ev := f.engine.NextReady()
 		if c == nil {
@@ -244,19 +258,27 @@ func fastEvents(ev tcp.Events) (e Events) {
 // transmitter. It returns how many there were, and whether there is more to send
 // than the turn's share.
 func (f *fastTCP) flush() (sent int, more bool) {
-	if f.left.Load() {
+	left := f.left.Load()
+	if left {
 		f.left.Store(false)
 	}
-	if !f.active.Load() {
+	if !left && !f.touched || !f.active.Load() {
 		return 0, false
 	}
 	f.hold()
+	f.out.now = f.now
 	if f.engine.Pending() {
 		more = f.out.flush(f.now)
 	}
+	f.touched = f.engine.Pending()
 	if f.engine.Ready() {
 		f.wake() // a Write found no memory, and now there is: tell in the next turn
 	}
+	f.timerAt = math.MaxInt64
+	if at, ok := f.engine.NextTimer(); ok {
+		f.timerAt = at
+	}
+	f.out.restock()
 	sent = len(f.out.filled)
 	f.sh.tx.send(f.out.filled)
 	f.out.filled = f.out.filled[:0]
@@ -267,16 +289,10 @@ func (f *fastTCP) flush() (sent int, more bool) {
 // nextTimer is how long the loop may sleep for the engine, or less than zero for
 // ever.
 func (f *fastTCP) nextTimer() time.Duration {
-	if !f.active.Load() {
+	if f.timerAt == math.MaxInt64 || !f.active.Load() {
 		return -1
 	}
-	f.mu.Lock()
-	at, ok := f.engine.NextTimer()
-	f.mu.Unlock()
-	if !ok {
-		return -1
-	}
-	return max(time.Duration(at-f.sh.clock.real()), 0)
+	return max(time.Duration(f.timerAt-f.sh.clock.real()), 0)
 }
 
 // stats returns the engine's counts.

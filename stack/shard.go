@@ -122,7 +122,7 @@ func (sh *Shard) run() {
 			sh.st.fail(fmt.Errorf("receive on shard %d: %w", sh.index, err))
 			break
 		}
-		work += n + sh.takeInbox() + sh.fast.tell()
+		work += n + sh.takeInbox() + sh.fast.takeLeft()
 		if sh.tcp != nil {
 			work += sh.tcp.Drain()
 		}
@@ -327,7 +327,7 @@ func (sh *Shard) receive() (int, error) {
 		done = append(done, *f)
 	}
 	sh.deliverRun()
-	sh.fast.release()
+	sh.fast.endBatch()
 	sh.q.Release(done)
 	return n, nil
 }
@@ -366,7 +366,7 @@ func (sh *Shard) input(f *driver.Frame) bool {
 	if fast && (!several || sh.fast.ownsHere(p)) && sh.fast.input(p) {
 		return false
 	}
-	sh.fast.release()
+	sh.fast.endBatch()
 	owner := sh.st.steering.owner(p, sh.index)
 	if p.proto == protoTCP && p.l4 != nil && several {
 		owner = sh.flowShard(p, owner)
@@ -390,7 +390,7 @@ func (sh *Shard) input(f *driver.Frame) bool {
 	}
 	if fast && several {
 		taken := sh.fast.input(p)
-		sh.fast.release()
+		sh.fast.endBatch()
 		if taken {
 			return false
 		}
@@ -458,7 +458,7 @@ func (sh *Shard) takeInbox() int {
 					taken, _ = sh.takeDatagram(p, nil)
 				case sh.fast.active.Load():
 					taken = sh.fast.input(p)
-					sh.fast.release()
+					sh.fast.endBatch()
 				}
 				switch {
 				case taken:
