@@ -230,6 +230,13 @@ func TestEndRules(t *testing.T) {
 			> PA 1(10) ack 1
 			icmp refused 1
 			state ESTABLISHED`},
+		{name: "no neighbour for a SYN", rfc: "1122 4.2.3.9", script: `
+			dial
+			> S 0(0)
+			icmp unreachable 0
+			state SYN-SENT
+			icmp noneighbour 0
+			err EHOSTUNREACH`},
 		{name: "ICMP refuses a SYN", rfc: "1122 4.2.3.9", script: `
 			dial
 			> S 0(0)
