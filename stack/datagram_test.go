@@ -42,11 +42,17 @@ type datagramRig struct {
 
 func newDatagramRig(t testing.TB, cfg *memnic.Config) *datagramRig {
 	t.Helper()
+	return newDatagramRigOn(t, stack.TransportDefault, cfg)
+}
+
+// newDatagramRigOn is a rig whose stack has tr as its TCP.
+func newDatagramRigOn(t testing.TB, tr stack.Transport, cfg *memnic.Config) *datagramRig {
+	t.Helper()
 	a, b, err := memnic.NewPair(cfg)
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := serverConfig()
+	c := serverConfigOn(tr)
 	c.Addresses = append(c.Addresses, netip.PrefixFrom(otherAddr4, 24), netip.PrefixFrom(otherAddr6, 64))
 	st := startStack(t, a, c)
 	return &datagramRig{rawPeer: newRawPeer(t, b, a.Info().MAC), st: st}

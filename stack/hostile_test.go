@@ -41,8 +41,10 @@ func floodSize(t testing.TB) int {
 }
 
 // A million SYNs from random sources leave memory bounded and the service up.
-func TestSYNFlood(t *testing.T) {
-	st, p := rawServer(t, 2)
+func TestSYNFlood(t *testing.T) { onTransports(t, testSYNFlood) }
+
+func testSYNFlood(t *testing.T, tr stack.Transport) {
+	st, p := rawServerOn(t, tr, 2)
 	e := startEcho(t, st, 7)
 	p.ping(1)
 	before := heapMiB()
@@ -117,8 +119,10 @@ func TestFragmentFlood(t *testing.T) {
 }
 
 // Stray segments of no connection are each refused, and cost nothing more.
-func TestStraySegments(t *testing.T) {
-	st, p := rawServer(t, 4)
+func TestStraySegments(t *testing.T) { onTransports(t, testStraySegments) }
+
+func testStraySegments(t *testing.T, tr stack.Transport) {
+	st, p := rawServerOn(t, tr, 4)
 	startEcho(t, st, 7)
 	p.ping(1)
 	for i := range 2000 {
@@ -140,8 +144,12 @@ func TestStraySegments(t *testing.T) {
 // A connection whose packets change queue in mid-life goes on: they are found,
 // counted and handed over.
 func TestConnectionThatChangesQueueGoesOn(t *testing.T) {
+	onTransports(t, testConnectionThatChangesQueueGoesOn)
+}
+
+func testConnectionThatChangesQueueGoesOn(t *testing.T, tr stack.Transport) {
 	a, b := newBareCable(t, 2, 1)
-	st := startStack(t, a, serverConfig())
+	st := startStack(t, a, serverConfigOn(tr))
 	p := newRawPeer(t, b, a.Info().MAC)
 	startEcho(t, st, 7)
 	ip := &layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: clientAddr4.AsSlice(), DstIP: serverAddr4.AsSlice()}
@@ -179,8 +187,9 @@ func TestConnectionThatChangesQueueGoesOn(t *testing.T) {
 	}
 }
 
-// FuzzFrames feeds raw frames to a stack of two shards. Whatever they are, the
-// stack goes on answering, and Close finds every frame.
+// FuzzFrames feeds raw frames to a stack of two shards, which serves port 7 by
+// netstack's TCP and port 8 by its own. Whatever they are, the stack goes on
+// answering, and Close finds every frame.
 func FuzzFrames(f *testing.F) {
 	seed := func(ls ...gopacket.SerializableLayer) { f.Add(frameOf(f, ls...)) }
 	eth4 := &layers.Ethernet{SrcMAC: net.HardwareAddr{2, 0, 0, 0, 0, 9}, DstMAC: net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, EthernetType: layers.EthernetTypeIPv4}
@@ -192,9 +201,14 @@ func FuzzFrames(f *testing.F) {
 	ip6 := func(proto layers.IPProtocol) *layers.IPv6 {
 		return &layers.IPv6{Version: 6, HopLimit: 255, NextHeader: proto, SrcIP: clientAddr6.AsSlice(), DstIP: serverAddr6.AsSlice()}
 	}
-	seed(eth4, ip(layers.IPProtocolTCP), &layers.TCP{SrcPort: 1, DstPort: 7, SYN: true, Window: 100,
-		Options: []layers.TCPOption{{OptionType: layers.TCPOptionKindMSS, OptionLength: 4, OptionData: []byte{5, 0xb4}}}})
-	seed(eth4, ip(layers.IPProtocolTCP), &layers.TCP{SrcPort: 1, DstPort: 7, ACK: true, Seq: 5, Window: 100}, gopacket.Payload("data"))
+	for _, port := range []layers.TCPPort{7, 8} {
+		seed(eth4, ip(layers.IPProtocolTCP), &layers.TCP{SrcPort: 1, DstPort: port, SYN: true, Window: 100,
+			Options: []layers.TCPOption{{OptionType: layers.TCPOptionKindMSS, OptionLength: 4, OptionData: []byte{5, 0xb4}}}})
+		seed(eth4, ip(layers.IPProtocolTCP), &layers.TCP{SrcPort: 1, DstPort: port, ACK: true, Seq: 5, Window: 100}, gopacket.Payload("data"))
+		fragment := ip(layers.IPProtocolTCP)
+		fragment.Flags = layers.IPv4MoreFragments
+		seed(eth4, fragment, gopacket.Payload([]byte{0, 1, 0, byte(port), 0, 0, 0, 1}))
+	}
 	seed(eth4, ip(layers.IPProtocolTCP), &layers.TCP{SrcPort: 1, DstPort: 40000, RST: true, Window: 100})
 	seed(eth4, ip(layers.IPProtocolUDP), &layers.UDP{SrcPort: 1, DstPort: 7}, gopacket.Payload("data"))
 	seed(eth4, ip(layers.IPProtocolICMPv4), &layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(3, 4)}, gopacket.Payload("quoted packet, or so it says........"))
@@ -204,6 +218,7 @@ func FuzzFrames(f *testing.F) {
 	seed(&eth6, ip6(layers.IPProtocolIPv6Fragment), gopacket.Payload([]byte{17, 0, 0, 1, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8}))
 	st, p := rawServer(f, 2)
 	startEcho(f, st, 7)
+	startEchoOn(f, st, stack.TransportFast, 8)
 	for i := range 2 {
 		if _, err := st.Shard(i).ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), stack.SocketOptions{}); err != nil {
 			f.Fatal(err)

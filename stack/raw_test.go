@@ -187,8 +187,13 @@ func frameOf(t testing.TB, ls ...gopacket.SerializableLayer) []byte {
 // on its cable.
 func rawServer(t testing.TB, shards int) (*stack.Stack, *rawPeer) {
 	t.Helper()
+	return rawServerOn(t, stack.TransportDefault, shards)
+}
+
+func rawServerOn(t testing.TB, tr stack.Transport, shards int) (*stack.Stack, *rawPeer) {
+	t.Helper()
 	a, b := newBareCable(t, shards, 1) // the guard would slow the floods down tenfold
-	cfg := serverConfig()
+	cfg := serverConfigOn(tr)
 	cfg.Routes = []stack.Route{stack.DefaultRoute(clientAddr4)}
 	st := startStack(t, a, cfg)
 	return st, newRawPeer(t, b, a.Info().MAC)

@@ -81,10 +81,7 @@ func startStack(t testing.TB, dev driver.Device, cfg *stack.Config) *stack.Stack
 // pair starts a server stack and a client stack on the ends of one cable.
 func pair(t testing.TB, serverShards, clientShards int) (server, client *stack.Stack) {
 	t.Helper()
-	a, b := newCable(t, serverShards, clientShards)
-	server = startStack(t, a, serverConfig())
-	client = startStack(t, b, clientConfig())
-	return server, client
+	return pairOn(t, stack.TransportDefault, serverShards, clientShards)
 }
 
 // signal turns notices into a channel to wait on.
@@ -192,9 +189,15 @@ type echoServer struct {
 
 func startEcho(t testing.TB, st *stack.Stack, port uint16) *echoServer {
 	t.Helper()
+	return startEchoOn(t, st, stack.TransportDefault, port)
+}
+
+// startEchoOn is startEcho with tr as the TCP, whatever the stack's.
+func startEchoOn(t testing.TB, st *stack.Stack, tr stack.Transport, port uint16) *echoServer {
+	t.Helper()
 	e := &echoServer{port: port, accepted: make([]int, st.Shards())}
 	for i := range st.Shards() {
-		l, err := st.Shard(i).ListenTCP(netip.AddrPortFrom(netip.IPv6Unspecified(), port), stack.SocketOptions{})
+		l, err := st.Shard(i).ListenTCP(netip.AddrPortFrom(netip.IPv6Unspecified(), port), stack.SocketOptions{Transport: tr})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -262,11 +265,18 @@ func askEcho(c *conn, question []byte) error {
 }
 
 func TestTCPEchoAcrossShards(t *testing.T) {
-	for _, mode := range []stack.TCPMode{stack.TCPInline, stack.TCPStock} {
+	for _, k := range []struct {
+		transport stack.Transport
+		mode      stack.TCPMode
+	}{
+		{stack.TransportNetstack, stack.TCPInline}, {stack.TransportNetstack, stack.TCPStock},
+		{stack.TransportFast, stack.TCPInline}, {stack.TransportFast, stack.TCPStock},
+	} {
+		mode := k.mode
 		for _, c := range []struct{ server, client int }{{1, 1}, {2, 2}, {4, 1}, {1, 4}, {4, 3}} {
-			t.Run(fmt.Sprintf("tcp=%v/server=%d/client=%d", mode, c.server, c.client), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%v/tcp=%v/server=%d/client=%d", k.transport, mode, c.server, c.client), func(t *testing.T) {
 				a, b := newCable(t, c.server, c.client)
-				scfg, ccfg := serverConfig(), clientConfig()
+				scfg, ccfg := serverConfigOn(k.transport), clientConfigOn(k.transport)
 				scfg.TCP, ccfg.TCP = mode, mode
 				server, client := startStack(t, a, scfg), startStack(t, b, ccfg)
 				if server.TCPMode() != mode {
@@ -320,7 +330,9 @@ func TestTCPEchoAcrossShards(t *testing.T) {
 // Ten thousand connections are opened, used and closed over a NIC with RSS: they
 // spread over all shards, and not one packet comes to a shard that is not its
 // connection's.
-func TestTenThousandConnections(t *testing.T) {
+func TestTenThousandConnections(t *testing.T) { onTransports(t, testTenThousandConnections) }
+
+func testTenThousandConnections(t *testing.T, tr stack.Transport) {
 	for _, shards := range []int{2, 4} {
 		t.Run(fmt.Sprintf("shards=%d", shards), func(t *testing.T) {
 			total, at := 10_000, 100
@@ -328,7 +340,7 @@ func TestTenThousandConnections(t *testing.T) {
 				total = 1000
 			}
 			a, b := newBareCable(t, shards, 1)
-			server, client := startStack(t, a, serverConfig()), startStack(t, b, clientConfig())
+			server, client := startStack(t, a, serverConfigOn(tr)), startStack(t, b, clientConfigOn(tr))
 			e := startEcho(t, server, 7)
 			var wg sync.WaitGroup
 			for i := range at {
@@ -364,8 +376,10 @@ func TestTenThousandConnections(t *testing.T) {
 }
 
 // A connection out of a NIC whose RSS is known is answered on its own shard.
-func TestDialComesHome(t *testing.T) {
-	server, client := pair(t, 1, 4)
+func TestDialComesHome(t *testing.T) { onTransports(t, testDialComesHome) }
+
+func testDialComesHome(t *testing.T, tr stack.Transport) {
+	server, client := pairOn(t, tr, 1, 4)
 	startEcho(t, server, 7)
 	before := client.Stats().HandedOut
 	for i := range 100 {
@@ -387,9 +401,11 @@ func TestDialComesHome(t *testing.T) {
 
 // Every answer wakes a goroutine on either side, and every question the loops,
 // which never spin: a wake-up lost anywhere stalls it.
-func TestNoWakeUpIsLost(t *testing.T) {
+func TestNoWakeUpIsLost(t *testing.T) { onTransports(t, testNoWakeUpIsLost) }
+
+func testNoWakeUpIsLost(t *testing.T, tr stack.Transport) {
 	a, b := newCable(t, 2, 2)
-	scfg, ccfg := serverConfig(), clientConfig()
+	scfg, ccfg := serverConfigOn(tr), clientConfigOn(tr)
 	scfg.Spin, ccfg.Spin = -1, -1
 	server, client := startStack(t, a, scfg), startStack(t, b, ccfg)
 	startEcho(t, server, 7)
@@ -581,8 +597,10 @@ func (e echoDatagrams) HandleDatagram(d *stack.Datagram) {
 	}
 }
 
-func TestDialRefused(t *testing.T) {
-	_, client := pair(t, 2, 2)
+func TestDialRefused(t *testing.T) { onTransports(t, testDialRefused) }
+
+func testDialRefused(t *testing.T, tr stack.Transport) {
+	_, client := pairOn(t, tr, 2, 2)
 	if _, err := dial(client.Shard(1), netip.AddrPortFrom(serverAddr4, 81)); err != syscall.ECONNREFUSED {
 		t.Errorf("dial a port nobody listens on: %v", err)
 	}
@@ -594,8 +612,10 @@ func TestDialRefused(t *testing.T) {
 	}
 }
 
-func TestPortTaken(t *testing.T) {
-	server, _ := pair(t, 1, 1)
+func TestPortTaken(t *testing.T) { onTransports(t, testPortTaken) }
+
+func testPortTaken(t *testing.T, tr stack.Transport) {
+	server, _ := pairOn(t, tr, 1, 1)
 	sh := server.Shard(0)
 	any80 := netip.AddrPortFrom(netip.IPv4Unspecified(), 80)
 	l, err := sh.ListenTCP(any80, stack.SocketOptions{})
@@ -623,10 +643,12 @@ func TestPortTaken(t *testing.T) {
 // time the machine stands still for longer than a round trip TCP probes for a lost
 // tail, which is as it should be: one attempt of three with less than a hundredth of
 // its segments sent again is enough.
-func TestBulkIsNotRetransmitted(t *testing.T) {
+func TestBulkIsNotRetransmitted(t *testing.T) { onTransports(t, testBulkIsNotRetransmitted) }
+
+func testBulkIsNotRetransmitted(t *testing.T, tr stack.Transport) {
 	var again uint64
 	for range 3 {
-		if again = bulk(t); again <= 450 || raceEnabled {
+		if again = bulk(t, tr); again <= 450 || raceEnabled {
 			return
 		}
 	}
@@ -636,8 +658,8 @@ func TestBulkIsNotRetransmitted(t *testing.T) {
 // bulk has a stream echoed and returns how many segments were sent twice. The
 // writer keeps half a megabyte ahead of the reader at most: where both ends' buffers
 // are full, netstack may stand still (see ARCHITECTURE.md, what is weaker).
-func bulk(t *testing.T) (again uint64) {
-	server, client := pair(t, 1, 1)
+func bulk(t *testing.T, tr stack.Transport) (again uint64) {
+	server, client := pairOn(t, tr, 1, 1)
 	startEcho(t, server, 7)
 	c, err := dial(client.Shard(0), netip.AddrPortFrom(serverAddr4, 7))
 	if err != nil {
@@ -676,8 +698,10 @@ func bulk(t *testing.T) (again uint64) {
 	return again
 }
 
-func TestHalfClose(t *testing.T) {
-	server, client := pair(t, 2, 1)
+func TestHalfClose(t *testing.T) { onTransports(t, testHalfClose) }
+
+func testHalfClose(t *testing.T, tr stack.Transport) {
+	server, client := pairOn(t, tr, 2, 1)
 	startEcho(t, server, 7)
 	c, err := dial(client.Shard(0), netip.AddrPortFrom(serverAddr6, 7))
 	if err != nil {
@@ -705,8 +729,12 @@ func TestHalfClose(t *testing.T) {
 // Connections outlive their listener, also where its port is an ephemeral one that
 // belongs to a shard by number once nobody listens on it.
 func TestConnectionsOutliveTheirListener(t *testing.T) {
+	onTransports(t, testConnectionsOutliveTheirListener)
+}
+
+func testConnectionsOutliveTheirListener(t *testing.T, tr stack.Transport) {
 	for _, port := range []uint16{80, 40000} {
-		server, client := pair(t, 4, 1)
+		server, client := pairOn(t, tr, 4, 1)
 		e := startEcho(t, server, port)
 		var conns []*conn
 		for range 20 {
@@ -736,15 +764,17 @@ func TestConnectionsOutliveTheirListener(t *testing.T) {
 
 // Close in the midst of traffic: no goroutine of the stack is left, every
 // blocked call returns, the peer sees its connections end.
-func TestCloseUnderTraffic(t *testing.T) {
+func TestCloseUnderTraffic(t *testing.T) { onTransports(t, testCloseUnderTraffic) }
+
+func testCloseUnderTraffic(t *testing.T, tr stack.Transport) {
 	before := runtime.NumGoroutine()
 	for range 5 {
 		a, b := newCable(t, 2, 2)
-		server, err := stack.New(a, serverConfig())
+		server, err := stack.New(a, serverConfigOn(tr))
 		if err != nil {
 			t.Fatal(err)
 		}
-		client, err := stack.New(b, clientConfig())
+		client, err := stack.New(b, clientConfigOn(tr))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -814,10 +844,12 @@ func TestCloseUnderTraffic(t *testing.T) {
 }
 
 // Data already written reaches the peer though the stack closes.
-func TestCloseSendsWhatWasWritten(t *testing.T) {
+func TestCloseSendsWhatWasWritten(t *testing.T) { onTransports(t, testCloseSendsWhatWasWritten) }
+
+func testCloseSendsWhatWasWritten(t *testing.T, tr stack.Transport) {
 	a, b := newCable(t, 1, 1)
-	server := startStack(t, a, serverConfig())
-	client, err := stack.New(b, clientConfig())
+	server := startStack(t, a, serverConfigOn(tr))
+	client, err := stack.New(b, clientConfigOn(tr))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -832,6 +864,9 @@ func TestCloseSendsWhatWasWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	const size = 300 << 10
+	if err := c.SetWriteBuffer(2 * size); err != nil { // nobody reads before the stack closes
+		t.Fatal(err)
+	}
 	if _, err := c.Write(make([]byte, size)); err != nil {
 		t.Fatal(err)
 	}
@@ -922,7 +957,11 @@ func TestConfigErrors(t *testing.T) {
 // A flow dialed from a port of another shard's part of the range sends what was
 // written before Close, and finishes, though its claim to the port is gone.
 func TestCloseOfAPinnedPortSendsWhatWasWritten(t *testing.T) {
-	server, client := pair(t, 1, 2)
+	onTransports(t, testCloseOfAPinnedPortSendsWhatWasWritten)
+}
+
+func testCloseOfAPinnedPortSendsWhatWasWritten(t *testing.T, tr stack.Transport) {
+	server, client := pairOn(t, tr, 1, 2)
 	l, err := server.Shard(0).ListenTCP(netip.AddrPortFrom(serverAddr4, 9), stack.SocketOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -960,8 +999,10 @@ func TestCloseOfAPinnedPortSendsWhatWasWritten(t *testing.T) {
 }
 
 // A task that serves a socket is told that it closed, as a Notify function is.
-func TestServeTellsOfClose(t *testing.T) {
-	server, _ := pair(t, 1, 1)
+func TestServeTellsOfClose(t *testing.T) { onTransports(t, testServeTellsOfClose) }
+
+func testServeTellsOfClose(t *testing.T, tr stack.Transport) {
+	server, _ := pairOn(t, tr, 1, 1)
 	sh := server.Shard(0)
 	for port := uint16(100); port < 120; port++ {
 		l, err := sh.ListenTCP(netip.AddrPortFrom(serverAddr4, port), stack.SocketOptions{})
@@ -984,12 +1025,14 @@ func TestServeTellsOfClose(t *testing.T) {
 
 // A link that goes down until a queue has no empty frame left comes up again, and
 // traffic with it; meanwhile the loop sleeps.
-func TestLinkDownUntilFramesRunOut(t *testing.T) {
+func TestLinkDownUntilFramesRunOut(t *testing.T) { onTransports(t, testLinkDownUntilFramesRunOut) }
+
+func testLinkDownUntilFramesRunOut(t *testing.T, tr stack.Transport) {
 	a, b, err := memnic.NewPair(&memnic.Config{B: memnic.End{RxRing: 256, TxRing: 1024, Frames: 556}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	server, client := startStack(t, a, serverConfig()), startStack(t, b, clientConfig())
+	server, client := startStack(t, a, serverConfigOn(tr)), startStack(t, b, clientConfigOn(tr))
 	startEcho(t, server, 7)
 	c, err := dial(client.Shard(0), netip.AddrPortFrom(serverAddr4, 7))
 	if err != nil {

@@ -14,8 +14,10 @@ import (
 
 // A segment from or to what is no host is not answered, as the way round netstack's
 // IP is for hosts alone.
-func TestSegmentsOfNoHost(t *testing.T) {
-	p := connectSegments(t, false, 1460, func(*stack.Shard, stack.Flow) {})
+func TestSegmentsOfNoHost(t *testing.T) { onTransports(t, testSegmentsOfNoHost) }
+
+func testSegmentsOfNoHost(t *testing.T, tr stack.Transport) {
+	p := connectSegments(t, tr, false, 1460, func(*stack.Shard, stack.Flow) {})
 	broadcast := net.HardwareAddr{255, 255, 255, 255, 255, 255}
 	for _, c := range []struct {
 		name     string
@@ -50,8 +52,8 @@ func TestSegmentsOfNoHost(t *testing.T) {
 
 // A connection follows a neighbour whose MAC address changes.
 func TestConnectionFollowsItsNeighbour(t *testing.T) {
-	bothFamilies(t, func(t *testing.T, v6 bool) {
-		p := connectSegments(t, v6, 1460, func(sh *stack.Shard, f stack.Flow) {
+	bothFamilies(t, func(t *testing.T, tr stack.Transport, v6 bool) {
+		p := connectSegments(t, tr, v6, 1460, func(sh *stack.Shard, f stack.Flow) {
 			sh.Serve(f, &echoTask{f: f, sh: sh, buf: make([]byte, 2048)})
 		})
 		ask := func(want net.HardwareAddr) {
@@ -84,12 +86,14 @@ func TestConnectionFollowsItsNeighbour(t *testing.T) {
 
 // After an ICMP error that says that the path takes less, segments are as long as
 // that, those sent again and those that are cut from one packet.
-func TestPathMTUOfSegments(t *testing.T) {
+func TestPathMTUOfSegments(t *testing.T) { onTransports(t, testPathMTUOfSegments) }
+
+func testPathMTUOfSegments(t *testing.T, tr stack.Transport) {
 	want := make([]byte, 200_000)
 	rng := rand.NewChaCha8([32]byte{4})
 	rng.Read(want)
 	var flow stack.Flow
-	p := connectSegments(t, false, 1460, func(_ *stack.Shard, f stack.Flow) { flow = f })
+	p := connectSegments(t, tr, false, 1460, func(_ *stack.Shard, f stack.Flow) { flow = f })
 	p.st.Shard(0).Serve(flow, &writeTask{flow, want})
 	first := p.segments()
 	if len(first) == 0 || len(tcpOf(first[0]).Payload) < 1000 {

@@ -75,9 +75,9 @@ func (p *segmentPeer) segments() (got []gopacket.Packet) {
 func tcpOf(pkt gopacket.Packet) *layers.TCP { return pkt.Layer(layers.LayerTypeTCP).(*layers.TCP) }
 
 // connect makes a connection with port 7, of which serve gets the stack's end.
-func connectSegments(t *testing.T, v6 bool, mss uint16, serve func(sh *stack.Shard, f stack.Flow)) *segmentPeer {
+func connectSegments(t *testing.T, tr stack.Transport, v6 bool, mss uint16, serve func(sh *stack.Shard, f stack.Flow)) *segmentPeer {
 	t.Helper()
-	r := newDatagramRig(t, nil)
+	r := newDatagramRigOn(t, tr, nil)
 	r.keep = 1 << 16
 	sh := r.st.Shard(0)
 	l, err := sh.ListenTCP(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), stack.SocketOptions{})
@@ -123,16 +123,18 @@ func connectSegments(t *testing.T, v6 bool, mss uint16, serve func(sh *stack.Sha
 	return p
 }
 
-// bothFamilies runs f over IPv4 and IPv6.
-func bothFamilies(t *testing.T, f func(t *testing.T, v6 bool)) {
-	t.Run("IPv4", func(t *testing.T) { f(t, false) })
-	t.Run("IPv6", func(t *testing.T) { f(t, true) })
+// bothFamilies runs f on each TCP over IPv4 and IPv6.
+func bothFamilies(t *testing.T, f func(t *testing.T, tr stack.Transport, v6 bool)) {
+	onTransports(t, func(t *testing.T, tr stack.Transport) {
+		t.Run("IPv4", func(t *testing.T) { f(t, tr, false) })
+		t.Run("IPv6", func(t *testing.T) { f(t, tr, true) })
+	})
 }
 
 // An answer of the same turn carries the acknowledgement, and nothing else is sent.
 func TestAnswerAcknowledges(t *testing.T) {
-	bothFamilies(t, func(t *testing.T, v6 bool) {
-		p := connectSegments(t, v6, 1460, func(sh *stack.Shard, f stack.Flow) {
+	bothFamilies(t, func(t *testing.T, tr stack.Transport, v6 bool) {
+		p := connectSegments(t, tr, v6, 1460, func(sh *stack.Shard, f stack.Flow) {
 			sh.Serve(f, &echoTask{f: f, sh: sh, buf: make([]byte, 2048)})
 		})
 		for range 3 {
@@ -153,9 +155,9 @@ func TestAnswerAcknowledges(t *testing.T) {
 // What is not answered is acknowledged once a batch, and segments that follow each
 // other are merged if they are long.
 func TestOneACKForABatch(t *testing.T) {
-	bothFamilies(t, func(t *testing.T, v6 bool) {
+	bothFamilies(t, func(t *testing.T, tr stack.Transport, v6 bool) {
 		var read []byte
-		p := connectSegments(t, v6, 1460, func(sh *stack.Shard, f stack.Flow) {
+		p := connectSegments(t, tr, v6, 1460, func(sh *stack.Shard, f stack.Flow) {
 			buf := make([]byte, 4096)
 			sh.Serve(f, taskFunc(func() {
 				for {
@@ -191,6 +193,9 @@ func TestOneACKForABatch(t *testing.T) {
 			got := p.segments()
 			if len(got) != 1 || len(tcpOf(got[0]).Payload) != 0 || tcpOf(got[0]).Ack != p.seq {
 				t.Errorf("%s: answered by %d segments, want one acknowledgement of %d: %v", c.name, len(got), p.seq, got)
+			}
+			if tr == stack.TransportFast {
+				c.merged = 0 // each is taken from its frame
 			}
 			if n := p.st.Stats().Merged - before; n != c.merged {
 				t.Errorf("%s: %d segments were merged, want %d", c.name, n, c.merged)
@@ -258,15 +263,15 @@ func (w *writeTask) RunOnShard() {
 // What a connection sends at once leaves in segments that are as long as the peer
 // takes, each the frame that gopacket would make of its fields; the last is pushed.
 func TestBulkIsSegmented(t *testing.T) {
-	bothFamilies(t, func(t *testing.T, v6 bool) {
+	bothFamilies(t, func(t *testing.T, tr stack.Transport, v6 bool) {
 		want := make([]byte, 200_000)
 		rng := rand.NewChaCha8([32]byte{1})
 		rng.Read(want)
 		const mss = 1001
 		var flow stack.Flow
-		p := connectSegments(t, v6, mss, func(_ *stack.Shard, f stack.Flow) { flow = f })
+		p := connectSegments(t, tr, v6, mss, func(_ *stack.Shard, f stack.Flow) { flow = f })
 		p.st.Shard(0).Serve(flow, &writeTask{flow, want})
-		full, pushed := 0, false
+		full, pushed, finished := 0, false, false
 		got := p.receiveAll(len(want), func(pkt gopacket.Packet, s *layers.TCP) {
 			if len(s.Payload) > mss {
 				t.Fatalf("segment of %d bytes, want at most %d", len(s.Payload), mss)
@@ -274,8 +279,11 @@ func TestBulkIsSegmented(t *testing.T) {
 			if len(s.Payload) == mss {
 				full++
 			}
-			pushed = s.PSH
-			if s.FIN || s.RST || s.SYN || s.URG || s.ECE || s.CWR || !s.ACK {
+			if finished {
+				t.Fatal("data after the FIN")
+			}
+			pushed, finished = s.PSH, s.FIN
+			if s.RST || s.SYN || s.URG || s.ECE || s.CWR || !s.ACK {
 				t.Fatalf("flags of a segment: %+v", s)
 			}
 			var ls []gopacket.SerializableLayer
@@ -298,6 +306,9 @@ func TestBulkIsSegmented(t *testing.T) {
 		if !pushed {
 			t.Error("the last segment is not pushed")
 		}
+		if finished {
+			return // the FIN came with the last data
+		}
 		p.await("FIN", func(pkt gopacket.Packet) bool {
 			s, ok := pkt.Layer(layers.LayerTypeTCP).(*layers.TCP)
 			return ok && s.FIN && s.Seq == p.ack
@@ -308,12 +319,14 @@ func TestBulkIsSegmented(t *testing.T) {
 // A peer that takes tiny segments makes of what is sent at once more frames than
 // the transmitter ever holds. Its packet leaves in parts, and others are not kept
 // waiting behind it.
-func TestTinySegments(t *testing.T) {
+func TestTinySegments(t *testing.T) { onTransports(t, testTinySegments) }
+
+func testTinySegments(t *testing.T, tr stack.Transport) {
 	want := make([]byte, 300_000)
 	rng := rand.NewChaCha8([32]byte{2})
 	rng.Read(want)
 	var flow stack.Flow
-	p := connectSegments(t, false, 48, func(_ *stack.Shard, f stack.Flow) { flow = f })
+	p := connectSegments(t, tr, false, 48, func(_ *stack.Shard, f stack.Flow) { flow = f })
 	p.st.Shard(0).Serve(flow, &writeTask{flow, want})
 	if got := p.receiveAll(len(want), func(gopacket.Packet, *layers.TCP) {}); !bytes.Equal(got, want) {
 		t.Error("what came differs from what was written")
