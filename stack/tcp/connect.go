@@ -25,8 +25,7 @@ func (e *Engine) Dial(now int64, t Tuple) (*Conn, error) {
 		return nil, syscall.ENOBUFS
 	}
 	if ref != 0 && !after(c.iss, last) {
-		c.iss = last + 1<<16 // never behind the last connection of this name
-		c.sndUna, c.sndNxt = c.iss, c.iss+1
+		c.number(last + 1<<16) // never behind the last connection of this name
 	}
 	c.state = StateSynSent
 	c.flags |= flagOwned | flagInTable | flagOweSyn

@@ -121,8 +121,7 @@ func (e *Engine) takeCookie(l *Listener, s *Segment, hash uint32) (c *Conn, ok b
 			syn.HasScale, syn.Scale = true, uint8(scale)
 		}
 	}
-	c.iss = got
-	c.sndUna, c.sndNxt = got, got+1
+	c.number(got)
 	e.halfOpened(l, c)
 	c.takeSyn(&syn)
 	c.flags |= flagSYNRetr // when the SYN-ACK was sent is not known

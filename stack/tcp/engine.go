@@ -229,11 +229,16 @@ func (e *Engine) newConn(t *Tuple, hash, most uint32) *Conn {
 		rto: uint32(initialRTO / time.Microsecond), minRTT: ^uint32(0),
 		mss: e.ownMSS(t), rcvMSS: defaultMSS, reoMult: 1, quick: quickAcks,
 	}
-	c.iss = e.isn(t)
-	c.sndUna, c.sndNxt = c.iss, c.iss+1
+	c.number(e.isn(t))
 	c.tsOffset = uint32(t.hostMAC(&e.tsKey))
 	c.initCongestion()
 	return c
+}
+
+// number gives the connection its initial sequence number. That is also the first
+// recovery point (RFC 6582 section 3.2, step 1).
+func (c *Conn) number(iss uint32) {
+	c.iss, c.sndUna, c.sndNxt, c.recoveryPoint = iss, iss, iss+1, iss
 }
 
 // isn is an initial sequence number (RFC 6528 section 3): a clock of about 4 µs,

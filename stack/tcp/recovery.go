@@ -59,6 +59,9 @@ func (c *Conn) countDuplicates(r *ackResult, dup bool) {
 		if c.caState != caOpen && before(c.sndUna, c.recoveryPoint) && c.segHead != 0 && c.caState == caRecovery {
 			c.markLost(c.segHead) // a partial acknowledgement: the next one is missing too
 		}
+		if c.caState == caOpen && after(c.sndUna, c.recoveryPoint) {
+			c.recoveryPoint = c.sndUna - 1 // it must not fall behind by half of the sequence space
+		}
 	case dup && c.dupAcks < 1<<15:
 		c.dupAcks++
 		r.delivered += uint32(c.mss)

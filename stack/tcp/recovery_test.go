@@ -188,6 +188,12 @@ func TestRecovery(t *testing.T) {
 			> A 2001(1000)
 			+10ms
 			< A 1(0) ack 5001`},
+		{name: "the recovery point keeps up", rfc: "6582 3.2", script: plainRTT + fiveSent + `
+			< A 1(0) ack 5001`, check: func(t *testing.T, s *script) {
+			if s.c.recoveryPoint != s.c.sndUna-1 {
+				t.Errorf("it is %d behind", s.c.sndUna-s.c.recoveryPoint)
+			}
+		}},
 		{name: "no fast retransmission of what recovery repeated", rfc: "6582 3.2", script: plainRTT + fiveSent + `
 			+210ms
 			> A 1(1000)
@@ -256,5 +262,17 @@ func checkUndone(n uint64) func(t *testing.T, s *script) {
 		if n > 0 && (s.c.caState != caOpen || s.c.cwnd < 10000 || s.c.ssthresh < 1<<30) {
 			t.Errorf("state %d, cwnd %d, ssthresh %d: want what was before", s.c.caState, s.c.cwnd, s.c.ssthresh)
 		}
+	}
+}
+
+// TestFirstRecovery has segments lost before anything was acknowledged, with initial
+// sequence numbers from all over.
+func TestFirstRecovery(t *testing.T) {
+	for i := range 32 {
+		runScript(t, Config{Secret: [32]byte{byte(i)}}, plainRTT+fiveSent+`
+			< A 1(0) ack 1
+			< A 1(0) ack 1
+			< A 1(0) ack 1
+			> A 1(1000)`)
 	}
 }
