@@ -10,6 +10,8 @@ var (
 	stackAddr6  = netip.MustParsePrefix("2001:db8::2/64")
 	kernelAddr4 = netip.MustParsePrefix("198.18.0.3/15")
 	kernelAddr6 = netip.MustParsePrefix("2001:db8::3/64")
+	clientAddr4 = netip.MustParsePrefix("198.18.0.4/15") // of kernel sockets where the generator is
+	clientAddr6 = netip.MustParsePrefix("2001:db8::4/64")
 	source4     = netip.MustParseAddr("198.19.0.1") // and those after it
 	source6     = netip.MustParseAddr("2001:db8::1:1")
 )

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -129,6 +130,9 @@ type place interface {
 	generators() []generator
 	// serve starts a server. Its answers come from cfg's address.
 	serve(ctx context.Context, cfg *ServerConfig) (server, error)
+	// stream has kernel sockets transfer in bulk in place of the generators, when a
+	// KernelOffload serves.
+	stream(ctx context.Context, target netip.AddrPort, work rawload.Work) (*rawload.Result, error)
 	// inProcess reports whether servers share this process and its CPUs.
 	inProcess() bool
 	close() error

@@ -10,6 +10,8 @@
 // kernel's sockets the kernel's receive work is steered to the server's CPU (RPS),
 // where a NIC's interrupt affinity would have it; veth has it done by the sender,
 // which would give those servers a second core. The row kernel-norps shows that.
+// The kernel's segmentation offloads are off, but for the row kernel-offload, which
+// has kernel sockets in place of the generator: see stream_linux.go.
 //
 // Servers take turns within each repetition, so that what else happens on the
 // machine meets all of them. What a server's CPU, heap and memory were used for is

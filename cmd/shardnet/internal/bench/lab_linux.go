@@ -21,14 +21,12 @@ import (
 // namespaces, the generator's AF_XDP socket on one end, and on the other whatever
 // server is asked.
 type lab struct {
-	cfg    *Config
-	lab    *netlab.Lab
-	server *netlab.Host
-	end    *netlab.Interface // the server's
-	dev    driver.Device     // on the generator's
-	// offloads are those that are on at the server's end, of those that change.
-	offloads map[netlab.Offload]bool
-	unpin    func() error // undoes the binding of this process to the generator's CPU
+	cfg            *Config
+	lab            *netlab.Lab
+	server, client *netlab.Host
+	end, far       *netlab.Interface // the server's, and the generator's
+	dev            driver.Device     // on far; nil while the kernel has it
+	unpin          func() error      // undoes the binding of this process to the generator's CPU
 }
 
 // newLab makes the namespaces and opens the generator's end.
@@ -48,31 +46,30 @@ func (l *lab) build(mtu int) (err error) {
 	if l.server, err = l.lab.AddHost("server"); err != nil {
 		return err
 	}
-	client, err := l.lab.AddHost("client")
-	if err != nil {
+	if l.client, err = l.lab.AddHost("client"); err != nil {
 		return err
 	}
-	s, c, err := l.lab.Connect(
+	l.end, l.far, err = l.lab.Connect(
 		netlab.End{Host: l.server, Addresses: []netip.Prefix{kernelAddr4, kernelAddr6}},
-		netlab.End{Host: client},
+		netlab.End{Host: l.client, Addresses: []netip.Prefix{clientAddr4, clientAddr6}},
 		netlab.LinkConfig{Queues: 1, MTU: mtu})
 	if err != nil {
 		return err
 	}
-	l.end = s
-	// What is longer than the MTU can't be handed to an AF_XDP socket.
-	for _, o := range []netlab.Offload{netlab.TSO, netlab.GSO, netlab.GRO} {
-		if err := s.SetOffload(o, false); err != nil {
-			return err
-		}
-	}
-	l.offloads = make(map[netlab.Offload]bool)
 	// All of this process, so that none of it ever runs where the server does.
 	if l.unpin, err = pinProcess(l.cfg.GeneratorCPU); err != nil {
 		return err
 	}
-	return client.Do(func() error {
-		l.dev, err = afxdp.Open(&afxdp.Config{Interface: c.Name, Addresses: sources(l.cfg.IPv6)})
+	if err := l.offload(false); err != nil {
+		return err
+	}
+	return l.openGenerator()
+}
+
+// openGenerator gives the client's end to the generator.
+func (l *lab) openGenerator() error {
+	return l.client.Do(func() (err error) {
+		l.dev, err = afxdp.Open(&afxdp.Config{Interface: l.far.Name, Addresses: sources(l.cfg.IPv6)})
 		return err
 	})
 }
@@ -88,6 +85,9 @@ func (l *lab) generators() []generator {
 func (l *lab) inProcess() bool { return false }
 
 func (l *lab) serve(_ context.Context, cfg *ServerConfig) (server, error) {
+	if err := l.handOver(cfg.Server == KernelOffload); err != nil {
+		return nil, err
+	}
 	if cfg.BusyPoll && ours(cfg.Server) {
 		if err := l.holdInterrupts(); err != nil {
 			return nil, fmt.Errorf("hold interrupts back: %w", err)
@@ -98,12 +98,9 @@ func (l *lab) serve(_ context.Context, cfg *ServerConfig) (server, error) {
 		if cfg.Server == KernelNoRPS {
 			cpu = -1
 		}
-		if err := l.receiveOn(cpu); err != nil {
+		if err := receiveOn(l.end, cpu); err != nil {
 			return nil, err
 		}
-	}
-	if err := l.offload(cfg.Server == KernelOffload); err != nil {
-		return nil, err
 	}
 	p, err := l.start(cfg, l.cfg.ServerCPU)
 	if err != nil {
@@ -123,30 +120,15 @@ func (l *lab) close() error {
 	return errors.Join(append(errs, l.lab.Close())...)
 }
 
-// offload turns on what the link can do for the kernel's server in large pieces, or
-// off. TSO is not among it: veth has none when an XDP program receives.
-func (l *lab) offload(on bool) error {
-	for _, o := range []netlab.Offload{netlab.GSO, netlab.GRO} {
-		if l.offloads[o] == on {
-			continue
-		}
-		if err := l.end.SetOffload(o, on); err != nil {
-			return err
-		}
-		l.offloads[o] = on
-	}
-	return nil
-}
-
-// receiveOn has the kernel do its receive work for the server's end on the CPU, or
-// with cpu < 0 on that of the sender: veth has no interrupts of its own to bind.
-// That is receive packet steering (Documentation/networking/scaling.rst).
-func (l *lab) receiveOn(cpu int) error {
+// receiveOn has the kernel do its receive work for the end on the CPU, or with
+// cpu < 0 on that of the sender: veth has no interrupts of its own to bind. That
+// is receive packet steering (Documentation/networking/scaling.rst).
+func receiveOn(end *netlab.Interface, cpu int) error {
 	mask := "0"
 	if cpu >= 0 {
 		mask = cpuMask(cpu)
 	}
-	if err := l.setAttribute("queues/rx-*/rps_cpus", mask); err != nil {
+	if err := setAttribute(end, "queues/rx-*/rps_cpus", mask); err != nil {
 		return fmt.Errorf("steer received packets: %w", err)
 	}
 	return nil
@@ -156,16 +138,16 @@ func (l *lab) receiveOn(cpu int) error {
 // for up to 200 us, before it takes to interrupts again
 // (Documentation/networking/napi.rst, "IRQ mitigation").
 func (l *lab) holdInterrupts() error {
-	return errors.Join(l.setAttribute("napi_defer_hard_irqs", "2"), l.setAttribute("gro_flush_timeout", "200000"))
+	return errors.Join(setAttribute(l.end, "napi_defer_hard_irqs", "2"), setAttribute(l.end, "gro_flush_timeout", "200000"))
 }
 
-// setAttribute writes value to the attributes of the server's interface in sysfs
-// whose names match pattern.
+// setAttribute writes value to the attributes of the interface in sysfs whose names
+// match pattern.
 //
 // sysfs shows the interfaces of the namespace that mounted it, so it is mounted
 // once more, for one thread alone.
-func (l *lab) setAttribute(pattern, value string) error {
-	return l.server.Do(func() error {
+func setAttribute(end *netlab.Interface, pattern, value string) error {
+	return end.Host.Do(func() error {
 		// Not unlocked, so that the thread ends with this goroutine, and with it
 		// its namespace of mounts.
 		runtime.LockOSThread()
@@ -178,9 +160,9 @@ func (l *lab) setAttribute(pattern, value string) error {
 		if err := unix.Mount("sysfs", "/sys", "sysfs", 0, ""); err != nil {
 			return fmt.Errorf("mount sysfs: %w", err)
 		}
-		files, err := filepath.Glob("/sys/class/net/" + l.end.Name + "/" + pattern)
+		files, err := filepath.Glob("/sys/class/net/" + end.Name + "/" + pattern)
 		if err == nil && len(files) == 0 {
-			err = fmt.Errorf("%s has no %s", l.end.Name, pattern)
+			err = fmt.Errorf("%s has no %s", end.Name, pattern)
 		}
 		for _, f := range files {
 			if err == nil {

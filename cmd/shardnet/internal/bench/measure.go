@@ -131,7 +131,7 @@ func (b *bench) ask(ctx context.Context, w *workload, kind string, srv server, t
 		work.Hold = max(work.Hold, b.cfg.Hold, min(time.Duration(work.Conns)*settlePerConn, settleMost))
 	}
 	watch := b.watch(srv, kind, &work)
-	results, err := b.load(ctx, target, work)
+	results, err := b.load(ctx, kind, target, work)
 	if werr := watch.end(); err == nil {
 		err = werr
 	}
@@ -175,13 +175,17 @@ const (
 	settleMost    = 15 * time.Second
 )
 
-// load runs all generators at once.
-func (b *bench) load(ctx context.Context, target netip.AddrPort, work rawload.Work) ([]*rawload.Result, error) {
+// load runs all generators at once, or what stands in for them.
+func (b *bench) load(ctx context.Context, kind string, target netip.AddrPort, work rawload.Work) ([]*rawload.Result, error) {
 	// A server that takes no more connections would hold the generator up without
 	// end: it sends its SYN again for as long as it may.
 	limit := setupTime + work.Warmup + work.Duration + work.Hold + time.Duration(work.Conns)*timePerConn
 	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it takes more than %v", limit))
 	defer cancel()
+	if kind == KernelOffload {
+		r, err := b.place.stream(ctx, target, work)
+		return []*rawload.Result{r}, err
+	}
 	generators := b.place.generators()
 	results := make([]*rawload.Result, len(generators))
 	errs := make([]error, len(generators))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 	"runtime"
 	"runtime/debug"
@@ -57,6 +58,10 @@ func newCores(cfg *Config, mtu, shards int) (*memory, error) {
 }
 
 func (m *memory) inProcess() bool { return true }
+
+func (m *memory) stream(context.Context, netip.AddrPort, rawload.Work) (*rawload.Result, error) {
+	return nil, errors.New("there is no kernel on a cable in memory")
+}
 
 func (m *memory) close() error {
 	m.undo()

@@ -33,9 +33,9 @@ const (
 	KernelNoRPS = report.KernelNoRPS // the same, receive work on the sender's core
 	MemcachedC  = report.MemcachedC  // memcached, the original
 
-	// KernelOffload is Kernel with its segmentation offloads on, as far as the link
-	// has them: what it sends is made in large pieces and cut to the MTU before the
-	// link (GSO), and what comes is joined (GRO). All others have these off.
+	// KernelOffload is Kernel with its segmentation offloads on, and kernel sockets
+	// at the other end, too: pieces of 64 KB cross the link whole. All others have
+	// these offloads off.
 	KernelOffload = report.KernelOffload
 )
 
