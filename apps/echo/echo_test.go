@@ -234,7 +234,7 @@ func TestResetByPeer(t *testing.T) {
 }
 
 func BenchmarkEcho(b *testing.B) {
-	for _, api := range []apptest.API{apptest.Kernel, apptest.Conn, apptest.Handler} {
+	for _, api := range apptest.APIs {
 		for _, network := range []string{"tcp", "udp"} {
 			for _, size := range []int{64, 1024} {
 				b.Run(fmt.Sprintf("%s/%s/size=%d", api, network, size), func(b *testing.B) {

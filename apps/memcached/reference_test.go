@@ -268,7 +268,7 @@ func referenceScript() []string {
 
 // TestReferenceRandom compares replies to seeded random commands on few keys.
 func TestReferenceRandom(t *testing.T) {
-	commands := 20000
+	commands := 12000 // in each of five ways
 	if testing.Short() {
 		commands = 2000
 	}

@@ -37,13 +37,30 @@ const (
 	Kernel  API = "kernel"  // the kernel's sockets, on loopback
 	Conn    API = "conn"    // shardnet's, behind net.Listener and net.PacketConn
 	Handler API = "handler" // shardnet's event API
+
+	// As Conn and Handler, with TCP by the shard's own engine in place of netstack.
+	// UDP is the same.
+	FastConn    API = "fast-conn"
+	FastHandler API = "fast-handler"
 )
+
+// APIs are all there are.
+var APIs = []API{Kernel, Conn, Handler, FastConn, FastHandler}
 
 // Each runs f as a subtest for each API.
 func Each(t *testing.T, f func(t *testing.T, api API)) {
-	for _, api := range []API{Kernel, Conn, Handler} {
+	for _, api := range APIs {
 		t.Run(string(api), func(t *testing.T) { f(t, api) })
 	}
+}
+
+func (api API) handler() bool { return api == Handler || api == FastHandler }
+
+func (api API) transport() stack.Transport {
+	if api == FastConn || api == FastHandler {
+		return stack.TransportFast
+	}
+	return stack.TransportNetstack
 }
 
 // CloseWriter is what a connection of Rig.Dial has for "tcp".
@@ -88,8 +105,8 @@ func (api API) Serve(t testing.TB, app App, closed error) *Rig {
 			r.tcp, r.udp = append(r.tcp, l.Addr().String()), append(r.udp, pc.LocalAddr().String())
 		}
 	} else {
-		st := r.cable(t)
-		if api == Handler {
+		st := r.cable(t, api.transport())
+		if api.handler() {
 			r.serveEvents(t, st)
 			return r
 		}
@@ -124,8 +141,9 @@ func (api API) Serve(t testing.TB, app App, closed error) *Rig {
 	return r
 }
 
-// cable starts the server's stack, of two shards, and the client's.
-func (r *Rig) cable(t testing.TB) *stack.Stack {
+// cable starts the server's stack, of two shards, and the client's, with the same
+// TCP.
+func (r *Rig) cable(t testing.TB, tcp stack.Transport) *stack.Stack {
 	t.Helper()
 	a, b, err := memnic.NewPair(&memnic.Config{A: memnic.End{Queues: 2}})
 	if err != nil {
@@ -136,7 +154,7 @@ func (r *Rig) cable(t testing.TB) *stack.Stack {
 		dev *memnic.Device
 		at  []string
 	}{{a, []string{"198.18.0.1/24", "2001:db8::1/64"}}, {b, []string{"198.18.0.2/24", "2001:db8::2/64"}}} {
-		cfg := stack.Config{CloseTimeout: 100 * time.Millisecond}
+		cfg := stack.Config{CloseTimeout: 100 * time.Millisecond, Transport: tcp}
 		for _, p := range end.at {
 			cfg.Addresses = append(cfg.Addresses, netip.MustParsePrefix(p))
 		}
