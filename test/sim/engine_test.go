@@ -12,26 +12,33 @@ import (
 
 var addrs = [2]netip.Addr{netip.MustParseAddr("198.18.0.1"), netip.MustParseAddr("198.18.0.2")}
 
-const tcpPort = 80
+// tcpPort is listened at; those who dial have the ports after firstPort, in turn, so that
+// a connection is known when it is accepted.
+const (
+	tcpPort   = 80
+	firstPort = 40000
+)
 
 // engineHost is an engine of stack/tcp.
 type engineHost struct {
-	t     testing.TB
-	w     *world
-	index int
-	port  *port
-	e     *tcp.Engine
-	l     *tcp.Listener
-	local uint16
-	socks map[*tcp.Conn]*engineSock
-	wait  []*engineSock // to be accepted
-	seg   tcp.Segment
+	t        testing.TB
+	w        *world
+	index    int
+	port     *port
+	e        *tcp.Engine
+	l        *tcp.Listener
+	local    uint16 // port of the last dialed
+	expected uint16 // port of the last that was to be accepted
+	socks    map[*tcp.Conn]*engineSock
+	wait     map[uint16]*engineSock // to be accepted, by the other's port
+	seg      tcp.Segment
 }
 
 // anEngine makes hosts of engines with a configuration.
 func anEngine(cfg tcp.Config) maker {
 	return func(t testing.TB, w *world, index int) host {
-		h := &engineHost{t: t, w: w, index: index, port: w.ports[index], local: 40000, socks: make(map[*tcp.Conn]*engineSock)}
+		h := &engineHost{t: t, w: w, index: index, port: w.ports[index], local: firstPort, expected: firstPort,
+			socks: make(map[*tcp.Conn]*engineSock), wait: make(map[uint16]*engineSock)}
 		rng := rand.New(rand.NewPCG(uint64(index), 77))
 		for i := range cfg.Secret {
 			cfg.Secret[i] = byte(rng.Uint32())
@@ -115,12 +122,13 @@ func (h *engineHost) ready(c *tcp.Conn, ev tcp.Events) {
 		if err != nil {
 			return
 		}
-		if len(h.wait) == 0 {
+		s := h.wait[c.RemoteAddr().Port()]
+		if s == nil {
+			h.t.Errorf("a connection from %v, which nobody has dialed", c.RemoteAddr())
 			c.Abort()
 			return
 		}
-		s := h.wait[0]
-		h.wait = h.wait[1:]
+		delete(h.wait, c.RemoteAddr().Port())
 		s.c = c
 		h.socks[c] = s
 		s.ready()
@@ -153,7 +161,8 @@ func (h *engineHost) sock(t testing.TB, active bool) socket {
 			}
 			h.l = l
 		}
-		h.wait = append(h.wait, s)
+		h.expected++
+		h.wait[h.expected] = s
 		return s
 	}
 	h.local++

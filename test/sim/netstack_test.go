@@ -23,23 +23,25 @@ import (
 // netstackHost is gVisor's netstack. Its TCP runs on goroutines of its own, which are
 // waited for (tcp.Pause) before the clock goes on: so its runs repeat, too.
 type netstackHost struct {
-	t        testing.TB
-	w        *world
-	index    int
-	port     *port
-	stack    *stack.Stack
-	ep       *channel.Endpoint
-	tcp      stack.TransportProtocol
-	injected bool
-	listener tcpip.Endpoint
-	socks    []*netstackSock
-	wait     []*netstackSock
+	t               testing.TB
+	w               *world
+	index           int
+	port            *port
+	stack           *stack.Stack
+	ep              *channel.Endpoint
+	tcp             stack.TransportProtocol
+	injected        bool
+	listener        tcpip.Endpoint
+	socks           []*netstackSock
+	wait            map[uint16]*netstackSock // to be accepted, by the other's port
+	local, expected uint16
 }
 
 // aNetstack makes hosts of netstacks with congestion control cc, "cubic" or "reno".
 func aNetstack(cc string) maker {
 	return func(t testing.TB, w *world, index int) host {
-		h := &netstackHost{t: t, w: w, index: index, port: w.ports[index], ep: channel.New(1<<14, 1500, "")}
+		h := &netstackHost{t: t, w: w, index: index, port: w.ports[index], ep: channel.New(1<<14, 1500, ""),
+			wait: make(map[uint16]*netstackSock), local: firstPort, expected: firstPort}
 		h.stack = stack.New(stack.Options{
 			NetworkProtocols:   []stack.NetworkProtocolFactory{ipv4.NewProtocol},
 			TransportProtocols: []stack.TransportProtocolFactory{nstcp.NewProtocol},
@@ -151,11 +153,16 @@ func (h *netstackHost) sock(t testing.TB, active bool) socket {
 				t.Fatal(err)
 			}
 		}
-		h.wait = append(h.wait, s)
+		h.expected++
+		h.wait[h.expected] = s
 		return s
 	}
 	q := new(waiter.Queue)
 	s.open(h.endpoint(q), q)
+	h.local++
+	if err := s.ep.Bind(tcpip.FullAddress{Port: h.local}); err != nil {
+		t.Fatal(err)
+	}
 	if err := s.ep.Connect(tcpip.FullAddress{Addr: tcpip.AddrFrom4(addrs[1-h.index].As4()), Port: tcpPort}); err != nil {
 		if _, ok := err.(*tcpip.ErrConnectStarted); !ok {
 			t.Fatal(err)
@@ -166,12 +173,19 @@ func (h *netstackHost) sock(t testing.TB, active bool) socket {
 
 func (h *netstackHost) accept() {
 	for h.listener != nil && len(h.wait) > 0 {
-		ep, q, err := h.listener.Accept(nil)
+		var from tcpip.FullAddress
+		ep, q, err := h.listener.Accept(&from)
 		if err != nil {
 			return
 		}
-		h.wait[0].open(ep, q)
-		h.wait = h.wait[1:]
+		s := h.wait[from.Port]
+		if s == nil {
+			h.t.Errorf("a connection from port %d, which nobody has dialed", from.Port)
+			ep.Close()
+			continue
+		}
+		delete(h.wait, from.Port)
+		s.open(ep, q)
 	}
 }
 

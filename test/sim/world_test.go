@@ -46,7 +46,7 @@ const (
 func newWorld(t testing.TB, path [2]fault.Config, hosts [2]maker) *world {
 	t.Helper()
 	w := &world{clock: clock{now: epoch}}
-	end := memnic.End{RxRing: 1 << 13, TxRing: 1 << 12, Frames: 1 << 15}
+	end := memnic.End{RxRing: 1 << 11, TxRing: 1 << 10, Frames: 1 << 13}
 	a, b, err := memnic.NewPair(&memnic.Config{A: end, B: end})
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +55,7 @@ func newWorld(t testing.TB, path [2]fault.Config, hosts [2]maker) *world {
 		cfg := path[i]
 		cfg.Dir, cfg.Now = fault.TX, w.clock.Now
 		if cfg.Limit == 0 {
-			cfg.Limit = 1 << 13
+			cfg.Limit = 1 << 12
 		}
 		log := &waitLog{Queue: dev.Queue(0)}
 		d, err := fault.Wrap(logged{dev, log}, cfg)
