@@ -3,6 +3,7 @@ package report
 import (
 	"math"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -108,5 +109,22 @@ func TestFormat(t *testing.T) {
 		if tc.got != tc.want {
 			t.Errorf("%q, want %q", tc.got, tc.want)
 		}
+	}
+}
+
+// TestStylesAreInThePage: every server with a look of its own has it in the style
+// sheet, and no two have the same.
+func TestStylesAreInThePage(t *testing.T) {
+	seen := make(map[string]string)
+	for server, s := range knownStyles {
+		for _, rule := range []string{".s-" + s.Class + " {", ".f-" + s.Class + " {"} {
+			if !strings.Contains(pageText, rule) {
+				t.Errorf("%s: the page has no rule %q", server, rule)
+			}
+		}
+		if other, ok := seen[s.Class]; ok {
+			t.Errorf("%s and %s look the same", server, other)
+		}
+		seen[s.Class] = server
 	}
 }
