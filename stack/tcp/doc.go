@@ -89,7 +89,4 @@
 //   - A path MTU that has become larger is not noticed (RFC 4821, RFC 8899).
 //   - A half-written record (SetLinger with a time): Close does not wait; what is
 //     unacknowledged is sent in the background.
-//   - SACK blocks are looked up along the list of segments in flight, from the one
-//     SACKed last: with several blocks and very large windows that takes time
-//     in proportion to the window.
 package tcp

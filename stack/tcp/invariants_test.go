@@ -90,6 +90,7 @@ func (c *Conn) checkSent() (n int, err error) {
 	}
 	var lost, sacked, prev uint32
 	sackedSegs, timed, lostSeen := 0, 0, false
+	run := c.sndUna // all to here is SACKed, by the links of runs
 	for ref := c.segHead; ref != 0; ref = e.segs.at(ref).next {
 		g := e.segs.at(ref)
 		n++
@@ -103,6 +104,18 @@ func (c *Conn) checkSent() (n int, err error) {
 			return 0, fmt.Errorf("segment is sacked and lost")
 		case (g.flags&segTimed != 0) == (g.flags&(segSacked|segLost) != 0):
 			return 0, fmt.Errorf("segment is in the wrong lists: %b", g.flags)
+		}
+		if before(g.seq, run) && g.flags&segSacked == 0 {
+			return 0, fmt.Errorf("segment at %d is in a run of SACKed ones to %d", g.seq, run)
+		}
+		if g.flags&segSacked != 0 && g.tnext != 0 {
+			last := e.segs.at(g.tnext)
+			if !after(last.seq, g.seq) || after(last.end, c.sndNxt) {
+				return 0, fmt.Errorf("the run of the segment at %d leads to %d", g.seq, last.seq)
+			}
+			if after(last.end, run) {
+				run = last.end
+			}
 		}
 		if g.data() > 0 {
 			if got, want := c.offsetOf(g.place), g.seq-c.sndUna; got != want {

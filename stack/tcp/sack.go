@@ -35,7 +35,9 @@ func (c *Conn) isDSack(blocks []SackBlock, ack uint32) bool {
 		len(blocks) > 1 && afterEq(b.Start, blocks[1].Start) && beforeEq(b.End, blocks[1].End)
 }
 
-// takeBlock marks the segments that lie within a block.
+// takeBlock marks the segments that lie within a block. Blocks are reported again and
+// again as they grow, so runs of segments that are SACKed already are skipped: the time
+// is in proportion to what is missing and what is new, and not to the window.
 func (c *Conn) takeBlock(b SackBlock, r *ackResult) {
 	e := c.e
 	ref := c.segHead
@@ -48,7 +50,11 @@ func (c *Conn) takeBlock(b SackBlock, r *ackResult) {
 		if !before(g.seq, b.End) {
 			return
 		}
-		if g.flags&segSacked == 0 && afterEq(g.seq, b.Start) && beforeEq(g.end, b.End) {
+		if g.flags&segSacked != 0 {
+			ref = e.segs.at(c.runEnd(ref)).next
+			continue
+		}
+		if afterEq(g.seq, b.Start) && beforeEq(g.end, b.End) {
 			n := g.end - g.seq
 			r.delivered += n
 			r.sack = true
@@ -62,9 +68,44 @@ func (c *Conn) takeBlock(b SackBlock, r *ackResult) {
 			c.sackedBytes += n
 			c.sackedSegs++
 			c.sackHint = ref
+			c.joinRun(ref, g)
 		}
 		ref = g.next
 	}
+}
+
+// A segment that is SACKed is in no list by time, and its link there, tnext, leads to a
+// later one of the same run: one to which all between are SACKed, too. 0 is the
+// run's last. Segments are only ever taken off the front, so a link stays good.
+
+// joinRun links a segment newly SACKed with its neighbours.
+func (c *Conn) joinRun(ref uint32, g *sentSegment) {
+	e := c.e
+	g.tnext, g.tprev = 0, 0
+	if g.next != 0 && e.segs.at(g.next).flags&segSacked != 0 {
+		g.tnext = g.next
+	}
+	if g.prev != 0 {
+		if p := e.segs.at(g.prev); p.flags&segSacked != 0 {
+			p.tnext = ref
+		}
+	}
+}
+
+// runEnd is the last segment of the run that ref is in. It halves the way for the next time.
+func (c *Conn) runEnd(ref uint32) uint32 {
+	e := c.e
+	g := e.segs.at(ref)
+	for g.tnext != 0 {
+		n := e.segs.at(g.tnext)
+		if n.tnext == 0 {
+			return g.tnext
+		}
+		g.tnext = n.tnext
+		ref = g.tnext
+		g = e.segs.at(ref)
+	}
+	return ref
 }
 
 // forgetSacks is for a receiver that has dropped what it reported (RFC 2018 section 8).
