@@ -207,7 +207,7 @@ func (w *world) run(d time.Duration, inOrder bool) {
 	time.Sleep(d) // the load itself
 	if inOrder {
 		w.stopping.Store(true)
-		w.wait("conversations", &w.workers)
+		w.wait("conversations", &w.workers, patience+30*time.Second)
 		w.drain()
 	}
 	w.closing.Store(true)
@@ -217,8 +217,9 @@ func (w *world) run(d time.Duration, inOrder bool) {
 			w.report("close", err)
 		}
 	}
-	w.wait("conversations", &w.workers)
-	w.wait("servers", &w.servers)
+	// Nobody waits for anything on a closed stack.
+	w.wait("conversations", &w.workers, patience/4)
+	w.wait("servers", &w.servers, patience/4)
 	for i, e := range w.ends {
 		if opened, closed := e.echo.opened.Load(), e.echo.closed.Load(); opened != closed {
 			w.report("events", fmt.Errorf("OnOpen was called %d times, OnClose %d", opened, closed))
@@ -230,9 +231,13 @@ func (w *world) run(d time.Duration, inOrder bool) {
 	}
 }
 
+// orphaned is how long a connection may take to end that its application has closed,
+// and whose peer's reset was lost: it waits in FIN-WAIT-2 for 60 s.
+const orphaned = 60*time.Second + patience/2
+
 // drain waits until no connection is left, as both ends have closed all of them.
 func (w *world) drain() {
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(orphaned)
 	for i, e := range w.ends {
 		for {
 			s := e.st.Stats()
@@ -250,7 +255,7 @@ func (w *world) drain() {
 }
 
 // wait waits for goroutines, and fails the test with where they are if they hang.
-func (w *world) wait(what string, wg *sync.WaitGroup) {
+func (w *world) wait(what string, wg *sync.WaitGroup, limit time.Duration) {
 	done := make(chan struct{})
 	go func() {
 		wg.Wait()
@@ -258,7 +263,7 @@ func (w *world) wait(what string, wg *sync.WaitGroup) {
 	}()
 	select {
 	case <-done:
-	case <-time.After(patience + 30*time.Second):
+	case <-time.After(limit):
 		buf := make([]byte, 4<<20)
 		w.t.Fatalf("%s: %s hang:\n%s", w.name, what, buf[:runtime.Stack(buf, true)])
 	}
