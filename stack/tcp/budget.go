@@ -24,11 +24,15 @@ func (e *Engine) reserve(n int64) bool {
 	return true
 }
 
-// initialGrant is the receive buffer of a new connection: what the configuration
-// says while memory is plenty, and less as it runs out, so that many small
-// connections are preferred to few large ones. 0 means that there is none.
-func (e *Engine) initialGrant(most uint32) uint32 {
-	grant := min(uint32(e.cfg.RecvBuffer), most)
+// firstGrant is the receive buffer that a connection begins with, and goes back to when it
+// was idle: a peer's first flight fits (RFC 6928). Config.RecvBuffer is reserved
+// when it is seen to be of use, so that connections that say little cost little.
+const firstGrant = 16384
+
+// initialGrant is the receive buffer of a new connection: less as memory runs out, so
+// that many small connections are preferred to few large ones. 0 means that there is none.
+func (e *Engine) initialGrant() uint32 {
+	grant := e.leastGrant()
 	free := e.cfg.Memory - e.used
 	switch {
 	case free < e.cfg.Memory/8:
@@ -36,7 +40,7 @@ func (e *Engine) initialGrant(most uint32) uint32 {
 	case free < e.cfg.Memory/4:
 		grant = min(grant, 4096)
 	case free < e.cfg.Memory/2:
-		grant = min(grant, 16384)
+		grant = min(grant, 8192)
 	}
 	if !e.reserve(int64(grant)) {
 		return 0
@@ -44,30 +48,18 @@ func (e *Engine) initialGrant(most uint32) uint32 {
 	return grant
 }
 
-// halfOpenGrant is the most of a receive buffer that a handshake under way has:
-// a flood of SYNs reserves little, and a peer's initial window still fits.
-const halfOpenGrant = 16384
-
-// openGrant gives a connection that was accepted what others have from the start.
-func (c *Conn) openGrant() {
-	want := uint32(c.e.cfg.RecvBuffer)
-	if c.rcvGrant < min(want, halfOpenGrant) {
-		return // memory was short when it came
-	}
-	if more := want - c.rcvGrant; c.e.used+int64(more) <= c.e.cfg.Memory/2 {
-		c.e.used += int64(more)
-		c.rcvGrant = want
-	}
-}
+// leastGrant is what a receive buffer shrinks to.
+func (e *Engine) leastGrant() uint32 { return min(uint32(e.cfg.RecvBuffer), firstGrant) }
 
 // shrinkGrant gives back what an idle connection has had more than others. What
 // the peer was promised can't be, so this happens as it sends again.
 func (c *Conn) shrinkGrant() {
-	if keep := max(uint32(c.e.cfg.RecvBuffer), c.rcvAdv-c.rcvNxt+c.rq.n); keep < c.rcvGrant {
+	least := c.e.leastGrant()
+	if keep := max(least, c.rcvAdv-c.rcvNxt+c.rq.n); keep < c.rcvGrant {
 		c.e.used -= int64(c.rcvGrant - keep)
 		c.rcvGrant = keep
 	}
-	if c.rcvGrant <= uint32(c.e.cfg.RecvBuffer) {
+	if c.rcvGrant <= least {
 		c.flags &^= flagShrink
 	}
 }
@@ -90,8 +82,9 @@ func (e *Engine) feed() {
 	}
 }
 
-// growGrant has the receive buffer grow to what is wanted, if memory allows: only out of
-// the half that is not kept for new connections and for sending.
+// growGrant has the receive buffer grow to what is wanted, and to Config.RecvBuffer at
+// least, if memory allows. A half is kept for new connections and for sending, of which a
+// half may go to the first step.
 func (c *Conn) growGrant(want uint32) {
 	e := c.e
 	most := uint32(e.cfg.MaxRecvBuffer)
@@ -99,13 +92,17 @@ func (c *Conn) growGrant(want uint32) {
 		most = c.rcvMost
 	}
 	c.flags &^= flagShrink
-	more := min(want, most) - min(c.rcvGrant, want, most)
-	if e.used+int64(more) > e.cfg.Memory/2 {
-		more = min(c.rcvGrant, more) // double it, if not more
-	}
-	if more > 0 && e.used+int64(more) <= e.cfg.Memory/2 {
-		e.used += int64(more)
-		c.rcvGrant += more
+	first := uint32(e.cfg.RecvBuffer)
+	for _, step := range [...]struct {
+		to   uint32
+		room int64
+	}{{max(want, first), e.cfg.Memory / 2}, {2 * c.rcvGrant, e.cfg.Memory / 2}, {min(first, 4*c.rcvGrant), e.cfg.Memory / 4 * 3}} {
+		to := min(step.to, most)
+		if to > c.rcvGrant && e.used+int64(to-c.rcvGrant) <= step.room {
+			e.used += int64(to - c.rcvGrant)
+			c.rcvGrant = to
+			return
+		}
 	}
 }
 

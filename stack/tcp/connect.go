@@ -20,7 +20,7 @@ func (e *Engine) Dial(now int64, t Tuple) (*Conn, error) {
 	} else if ref != 0 {
 		return nil, syscall.EADDRINUSE
 	}
-	c := e.newConn(&t, hash, uint32(e.cfg.RecvBuffer))
+	c := e.newConn(&t, hash)
 	if c == nil {
 		return nil, syscall.ENOBUFS
 	}

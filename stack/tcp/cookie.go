@@ -104,7 +104,7 @@ func (e *Engine) takeCookie(l *Listener, s *Segment, hash uint32) (c *Conn, ok b
 		return nil, false
 	}
 	if l.Waiting() < l.backlog {
-		c = e.newConn(&s.Tuple, hash, halfOpenGrant)
+		c = e.newConn(&s.Tuple, hash)
 	}
 	if c == nil {
 		// As if the ACK were lost: the peer's data brings the cookie again.

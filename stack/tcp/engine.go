@@ -39,8 +39,9 @@ type Config struct {
 	Memory int64
 	// MTU is the path's, IP header included; 1500.
 	MTU int
-	// RecvBuffer is a connection's receive buffer, 64 KiB, which grows to
-	// MaxRecvBuffer, 4 MiB, for a peer and an application that are fast enough.
+	// RecvBuffer is the receive buffer of a connection that receives, 64 KiB, which
+	// grows to MaxRecvBuffer, 4 MiB, for a peer and an application that are fast enough.
+	// New and idle ones have 16 KiB at most.
 	RecvBuffer, MaxRecvBuffer int
 	// SendBuffer is how much a connection takes to be sent, 64 KiB; with the
 	// congestion window it grows to MaxSendBuffer, 4 MiB.
@@ -211,13 +212,12 @@ func (e *Engine) Stats() Stats {
 	return s
 }
 
-// newConn makes a connection, not yet in the flow table, with a receive buffer of at most
-// so much. nil: no memory.
-func (e *Engine) newConn(t *Tuple, hash, most uint32) *Conn {
+// newConn makes a connection, not yet in the flow table. nil: no memory.
+func (e *Engine) newConn(t *Tuple, hash uint32) *Conn {
 	if !e.reserve(connCost) {
 		return nil
 	}
-	grant := e.initialGrant(most)
+	grant := e.initialGrant()
 	if grant == 0 {
 		e.used -= connCost
 		return nil

@@ -201,7 +201,7 @@ func (e *Engine) listenInput(s *Segment, hash uint32) Verdict {
 		e.sendCookie(l, s) // what a flood of SYNs can take is bounded
 		return Taken
 	}
-	c := e.newConn(&s.Tuple, hash, halfOpenGrant)
+	c := e.newConn(&s.Tuple, hash)
 	if c == nil {
 		e.stats.Overflows++
 		return Taken
@@ -275,7 +275,6 @@ func (c *Conn) established() bool {
 	l.halfOpen--
 	c.e.halfOpen--
 	c.state = StateEstablished
-	c.openGrant()
 	if l.first > 0 && len(l.queue) == cap(l.queue) {
 		l.queue = l.queue[:copy(l.queue, l.queue[l.first:])]
 		l.first = 0

@@ -190,14 +190,17 @@ func (c *Conn) tuneGrant() {
 		c.shrinkGrant()
 	}
 	taken := c.rcvNxt - c.rq.n
-	if e.now-c.drsAt < int64(rtt)*1000 {
-		return
-	}
-	switch {
+	switch elapsed := e.now - c.drsAt; {
 	case c.drsAt == 0:
 	case taken-c.drsSeq > c.rcvGrant/2:
+		// The time is not over, perhaps; then the more so.
 		c.growGrant(4 * (taken - c.drsSeq))
-	case e.now-c.drsAt > idleBuffer && c.rcvGrant > uint32(e.cfg.RecvBuffer):
+		if elapsed < int64(rtt)*1000 {
+			return
+		}
+	case elapsed < int64(rtt)*1000:
+		return
+	case elapsed > idleBuffer && c.rcvGrant > e.leastGrant():
 		c.flags |= flagShrink
 	}
 	c.drsAt, c.drsSeq = e.now, taken

@@ -15,7 +15,7 @@ func TestDataRules(t *testing.T) {
 			< A 1(0) ack 1 win 100 ts 2
 			accept
 			write 900
-			> A 1(800) ack 1 win 512
+			> A 1(800) ack 1 win 128
 			< A 1(0) ack 801 win 100 ts 3
 			> PA 801(100) ack 1`},
 		{name: "PAWS", rfc: "7323 5.3", script: acceptedAll + `
