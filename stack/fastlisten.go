@@ -42,7 +42,8 @@ func (f *fastTCP) listen(local netip.AddrPort, opt SocketOptions) (Listener, err
 		Networks:  []tcpip.NetworkProtocolNumber{protocolOf(addr)},
 		Transport: header.TCPProtocolNumber,
 		Port:      local.Port(),
-		Flags:     ports.Flags{LoadBalanced: opt.ReusePort},
+		// Not LoadBalanced, which netstack's listeners have: the two don't share a group.
+		Flags: ports.Flags{MostRecent: opt.ReusePort},
 	}
 	if !addr.IsUnspecified() {
 		res.Addr = fromNetip(addr)

@@ -1,7 +1,9 @@
 package stack_test
 
 import (
+	"net/netip"
 	"testing"
+	"time"
 
 	"shardnet/stack"
 )
@@ -33,4 +35,41 @@ func pairOn(t testing.TB, tr stack.Transport, serverShards, clientShards int) (s
 	t.Helper()
 	a, b := newCable(t, serverShards, clientShards)
 	return startStack(t, a, serverConfigOn(tr)), startStack(t, b, clientConfigOn(tr))
+}
+
+// eventually polls cond.
+func eventually(t testing.TB, what string, cond func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(testTimeout)
+	for !cond() {
+		if time.Now().After(deadline) {
+			t.Fatalf("in vain until %s", what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// accept waits for a connection.
+func accept(t testing.TB, l stack.Listener) *conn {
+	t.Helper()
+	var f stack.Flow
+	eventually(t, "a connection comes", func() (ok bool) {
+		var err error
+		if f, err = l.Accept(); err != nil && err != stack.ErrWouldBlock {
+			t.Fatal(err)
+		}
+		return err == nil
+	})
+	return newConn(f)
+}
+
+// listenOn listens on a port of sh with tr.
+func listenOn(t testing.TB, sh *stack.Shard, tr stack.Transport, port uint16) stack.Listener {
+	t.Helper()
+	l, err := sh.ListenTCP(netip.AddrPortFrom(netip.IPv6Unspecified(), port), stack.SocketOptions{Transport: tr})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l
 }
