@@ -30,9 +30,13 @@ func TestMemory(t *testing.T) {
 		name   string
 		args   []string
 		checks []string
-		tcp    string
+		tcp    any // netstack's mode; nil: the shards' own TCP
 		api    string
 	}{
+		{"echo by fast TCP", []string{"echo", "--tcp", "fast"}, []string{"echo tcp", "echo udp"}, nil, "handler"},
+		{"echo by fast TCP on net.Conn", []string{"echo", "--tcp", "fast", "--api", "conn", "--tcp-memory", "16"}, []string{"echo tcp", "echo udp"}, nil, "conn"},
+		{"memcached by fast TCP", []string{"memcached", "--tcp", "fast", "--udp", "-m", "16"}, []string{"memcached tcp", "memcached udp"}, nil, "handler"},
+		{"memcached by fast TCP on net.Conn", []string{"memcached", "--tcp", "fast", "--udp", "-m", "16", "--api", "conn"}, []string{"memcached tcp", "memcached udp"}, nil, "conn"},
 		{"echo", []string{"echo"}, []string{"echo tcp", "echo udp"}, "inline", "handler"},
 		{"echo on net.Conn", []string{"echo", "--api", "conn", "--tcp", "netstack"}, []string{"echo tcp", "echo udp"}, "inline", "conn"},
 		{"echo with stock TCP", []string{"echo", "--netstack-tcp", "stock"}, []string{"echo tcp", "echo udp"}, "stock", "handler"},
@@ -50,7 +54,11 @@ func TestMemory(t *testing.T) {
 				t.Fatalf("reports %s", r.stdout)
 			}
 			start, stop := events["serving"][0], events["stopped"][0]
-			for key, want := range map[string]any{"driver": "mem", "mode": "memory", "shards": 2.0, "queues": 2.0, "api": tc.api, "tcp": "netstack", "netstack_tcp": tc.tcp, "steering": "NIC RSS (Toeplitz)"} {
+			tcp := "netstack"
+			if tc.tcp == nil {
+				tcp = "fast"
+			}
+			for key, want := range map[string]any{"driver": "mem", "mode": "memory", "shards": 2.0, "queues": 2.0, "api": tc.api, "tcp": tcp, "netstack_tcp": tc.tcp, "steering": "NIC RSS (Toeplitz)"} {
 				if start[key] != want {
 					t.Errorf("start-up line has %s %v, want %v", key, start[key], want)
 				}

@@ -19,9 +19,11 @@ import (
 
 // TestMemccapable runs libmemcached's test of servers, the ascii part, from the
 // other namespace.
-func TestMemccapable(t *testing.T) {
+func TestMemccapable(t *testing.T) { onTCPs(t, testMemccapable) }
+
+func testMemccapable(t *testing.T, tcp string) {
 	client, vs := pair(t)
-	b := serve(t, vs.Host, append([]string{"memcached", "-i", "vs"}, onStack...)...)
+	b := serve(t, vs.Host, append([]string{"memcached", "-i", "vs", "--tcp", tcp}, onStack...)...)
 	out := hostRun(t, client.Host, "", "memccapable", "-a", "-v", "-t", "5", "-h", "198.18.0.2", "-p", "11211")
 	if !strings.Contains(out, "All tests passed") || strings.Count(out, "[pass]") < 20 || strings.Contains(out, "[FAIL]") {
 		t.Errorf("memccapable: %s", out)
@@ -31,10 +33,12 @@ func TestMemccapable(t *testing.T) {
 
 // TestManyKeys has a stock client library set 100 000 keys, over many connections
 // and so over both shards, and read all of them back.
-func TestManyKeys(t *testing.T) {
+func TestManyKeys(t *testing.T) { onTCPs(t, testManyKeys) }
+
+func testManyKeys(t *testing.T, tcp string) {
 	const keys, workers = 100_000, 32
 	client, vs := pair(t)
-	b := serve(t, vs.Host, append([]string{"memcached", "-i", "vs", "--json"}, onStack...)...)
+	b := serve(t, vs.Host, append([]string{"memcached", "-i", "vs", "--json", "--tcp", tcp}, onStack...)...)
 	mc := memcache.New("198.18.0.2:11211", "[2001:db8::2]:11211")
 	mc.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
 		return client.Host.Dial(ctx, network, address)

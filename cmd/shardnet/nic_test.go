@@ -244,11 +244,16 @@ func hostRun(t *testing.T, h *netlab.Host, stdin, name string, args ...string) s
 // TestByHand does what the README tells its reader to do.
 func TestByHand(t *testing.T) {
 	client, vs := pair(t)
-	for _, driver := range []string{"afxdp", "asavie"} {
-		t.Run(driver, func(t *testing.T) {
-			api := map[string]string{"afxdp": "handler", "asavie": "conn"}[driver]
-			b := serve(t, vs.Host, append([]string{"echo", "-i", "vs", "--driver", driver, "--api", api}, onStack...)...)
-			for _, want := range []string{"driver=" + driver, "interface=vs", "queues=2", "shards=2", "steering=", "api=" + api, " tcp=netstack", "netstack-tcp=inline", "198.18.0.2:7", "[2001:db8::2]:7"} {
+	for _, tc := range []struct{ driver, api, tcp, says string }{
+		{"afxdp", "handler", "netstack", " tcp=netstack netstack-tcp=inline"},
+		{"asavie", "conn", "netstack", " tcp=netstack netstack-tcp=inline"},
+		{"afxdp", "handler", "fast", " tcp=fast"},
+		{"afxdp", "conn", "fast", " tcp=fast"},
+		{"asavie", "handler", "fast", " tcp=fast"},
+	} {
+		t.Run(tc.driver+"/"+tc.api+"/"+tc.tcp, func(t *testing.T) {
+			b := serve(t, vs.Host, append([]string{"echo", "-i", "vs", "--driver", tc.driver, "--api", tc.api, "--tcp", tc.tcp}, onStack...)...)
+			for _, want := range []string{"driver=" + tc.driver, "interface=vs", "queues=2", "shards=2", "steering=", "api=" + tc.api, tc.says, "198.18.0.2:7", "[2001:db8::2]:7"} {
 				if !strings.Contains(b.start, want) {
 					t.Errorf("start-up line lacks %q: %s", want, b.start)
 				}
@@ -313,6 +318,13 @@ func TestFaultNIC(t *testing.T) {
 	}
 }
 
+// onTCPs runs f as a subtest for each of the command's --tcp.
+func onTCPs(t *testing.T, f func(t *testing.T, tcp string)) {
+	for _, tcp := range []string{"netstack", "fast"} {
+		t.Run(tcp, func(t *testing.T) { f(t, tcp) })
+	}
+}
+
 // TestTaken has a second server ask for what the first one has.
 func TestTaken(t *testing.T) {
 	_, vs := pair(t)
@@ -325,9 +337,11 @@ func TestTaken(t *testing.T) {
 }
 
 // TestSecondSignal does not wait for a peer that is gone.
-func TestSecondSignal(t *testing.T) {
+func TestSecondSignal(t *testing.T) { onTCPs(t, testSecondSignal) }
+
+func testSecondSignal(t *testing.T, tcp string) {
 	client, vs := pair(t)
-	b := serve(t, vs.Host, append([]string{"echo", "-i", "vs"}, onStack...)...)
+	b := serve(t, vs.Host, append([]string{"echo", "-i", "vs", "--tcp", tcp}, onStack...)...)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	c, err := client.Host.Dial(ctx, "tcp", "198.18.0.2:7")
@@ -397,9 +411,11 @@ func TestInterfaceRemoved(t *testing.T) {
 }
 
 // TestIdle: a server that nobody asks uses under 1 % of a CPU.
-func TestIdle(t *testing.T) {
+func TestIdle(t *testing.T) { onTCPs(t, testIdle) }
+
+func testIdle(t *testing.T, tcp string) {
 	client, vs := pair(t)
-	b := serve(t, vs.Host, append([]string{"echo", "-i", "vs"}, onStack...)...)
+	b := serve(t, vs.Host, append([]string{"echo", "-i", "vs", "--tcp", tcp}, onStack...)...)
 	hostRun(t, client.Host, "hello\n", "nc", "-N", "-w", "5", "198.18.0.2", "7") // it was busy once
 	const span = 3 * time.Second
 	before, at := cpuTime(t, b.cmd.Process.Pid), time.Now()
