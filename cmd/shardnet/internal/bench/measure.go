@@ -50,12 +50,12 @@ func (b *bench) serverConfig(w *workload, kind string) (*ServerConfig, error) {
 	return cfg, nil
 }
 
-// The fast TCP counts what a connection's peer was promised against the memory it
-// may take, and so has room for a few hundred thousand by default. An idle
-// connection takes next to nothing of that.
+// The fast TCP counts what a connection's peer was promised, 16 KiB at first, against
+// the memory it may take, and so has room for a few hundred thousand by default. An
+// idle connection takes next to nothing of that.
 const (
 	manyIdle    = 250_000
-	idlePromise = 16 << 10 // bytes a connection
+	idlePromise = 12 << 10 // bytes a connection: a million have half of 24 GiB
 )
 
 // spareFiles is how many files a server has open beside its connections.
