@@ -56,6 +56,12 @@ type Config struct {
 	// queue at an MTU of 9000.
 	RxRing, TxRing, Frames int
 
+	// NoSegmentation has every frame sent by the TX ring. Otherwise, in the modes
+	// that copy and on an interface with one queue, TCP segments in a row leave as
+	// one packet by a packet socket, which the kernel, or the NIC, cuts again: that
+	// takes a bulk sender about half the time.
+	NoSegmentation bool
+
 	// BusyPoll has the kernel's receive work for a queue done by its owner, in
 	// Receive, rather than by the interrupt (SO_PREFER_BUSY_POLL, Linux 5.11:
 	// Documentation/networking/napi.rst). It keeps that work on the owner's CPU.

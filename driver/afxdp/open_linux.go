@@ -129,6 +129,11 @@ func openMode(c Config, link *preflight.Link, l layout, mode Mode) (_ *Device, e
 		if q.waiter, err = xskwait.New(s.file, q.received); err != nil {
 			return nil, errors.Join(err, s.close())
 		}
+		if mode != ZeroCopy && link.Queues == 1 && !c.NoSegmentation {
+			if q.segments, err = newSegmenter(link.Index); err != nil {
+				return nil, errors.Join(err, q.Close())
+			}
+		}
 		d.queues = append(d.queues, q)
 		zero, err := isZeroCopy(s.fd)
 		if err != nil {

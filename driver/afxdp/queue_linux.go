@@ -29,7 +29,8 @@ type queue struct {
 	frameSize int // of a frame of one chunk
 	mtu       int
 	zeroCopy  bool
-	busyPoll  bool // Receive has the kernel do its receive work
+	busyPoll  bool       // Receive has the kernel do its receive work
+	segments  *segmenter // nil: every frame goes by the ring
 
 	// mu is held by the owner while it is in a method, so that Close can tell
 	// when it is out. Nobody else takes it.
@@ -253,7 +254,14 @@ func (q *queue) Transmit(fs []driver.Frame) (int, error) {
 		tx.cons = tx.consumer.Load()
 	}
 	n := 0
-	for _, f := range fs {
+	for n < len(fs) {
+		if q.segments != nil {
+			if k := q.transmitRun(fs[n:]); k > 0 {
+				n += k
+				continue
+			}
+		}
+		f := fs[n]
 		if f.Handle >= uint64(len(q.state)) || q.state[f.Handle] != lent {
 			if k, ok := q.jumbo.lent(f.Handle); ok {
 				if !q.transmitJumbo(f, k) {

@@ -158,6 +158,9 @@ func (q *queue) close() error {
 	q.pub.kernel = q.readKernelCounts()
 	q.pub.closed = true
 	q.waiter.Close()
+	if q.segments != nil {
+		_ = q.segments.close() // nothing is left in it
+	}
 	if err := q.sock.close(); err != nil {
 		return fmt.Errorf("close queue: %w", err)
 	}
