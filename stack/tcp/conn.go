@@ -120,10 +120,10 @@ type Conn struct {
 	keepCount uint8
 	keepIdle  uint16 // seconds
 	keepEach  uint16
-	quick     uint8 // data segments still to be acknowledged at once
 
 	// Sending (RFC 9293 section 3.3.1). sndNxt is never taken back.
 	sndScale, rcvScale uint8
+	segs               uint16 // in flight
 	iss                uint32
 	sndUna, sndNxt     uint32
 	sndWnd             uint32 // in bytes, from SND.UNA
@@ -148,6 +148,7 @@ type Conn struct {
 	dupAcks             uint16
 	caState             caState
 	reoMult, reoPersist uint8 // RACK.reo_wnd_mult, RACK.reo_wnd_persist
+	quick               uint8 // data segments still to be acknowledged at once
 	rcvNxt              uint32
 	rcvAdv              uint32 // the right edge ever advertised
 	lastAck             uint32 // RFC 7323's Last.ACK.sent

@@ -136,6 +136,9 @@ func (c *Conn) checkSent() (n int, err error) {
 		}
 		seq, prev = g.end, ref
 	}
+	if n != int(c.segs) {
+		return 0, fmt.Errorf("%d segments in flight, want %d", c.segs, n)
+	}
 	if seq != c.sndNxt || prev != c.segTail {
 		return 0, fmt.Errorf("segments end at %d, SND.NXT is %d", seq, c.sndNxt)
 	}

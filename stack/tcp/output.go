@@ -1,6 +1,9 @@
 package tcp
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math"
+)
 
 // Sizes of segments.
 const (
@@ -151,7 +154,7 @@ func (c *Conn) nextNew() (n uint32, fin, ok bool) {
 	}
 	n = min(unsent, full)
 	fin = c.flags&(flagFin|flagFinAcked) == flagFin && !c.finSent() && n == unsent
-	if n == 0 && !fin {
+	if n == 0 && !fin || c.segs >= maxSegs {
 		return 0, false, false
 	}
 	if n+b2u(fin) > usable {
@@ -213,14 +216,15 @@ func (c *Conn) sendNew(n uint32, fin bool) bool {
 // resend sends a segment again; in pieces if the path has become too small for it.
 func (c *Conn) resend(ref uint32) bool {
 	g := c.e.segs.at(ref)
-	if most := c.maxPayload(); g.data() > most {
+	most := c.maxPayload()
+	if g.data() > most && c.segs < math.MaxUint16 {
 		c.splitSegment(ref, most)
 	}
+	n := min(g.data(), most) // what is left over is found missing again
 	fl := uint8(FlagACK)
-	if g.flags&segFin != 0 {
+	if g.flags&segFin != 0 && n == g.data() {
 		fl |= FlagFIN
 	}
-	n := g.data()
 	if n > 0 && g.seq+n == c.sndEnd() {
 		fl |= FlagPSH
 	}

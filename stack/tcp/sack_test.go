@@ -91,6 +91,30 @@ func TestSackedRuns(t *testing.T) {
 	step(0)
 }
 
+// TestSmallSegments: however little each Write has, segments in flight are bounded.
+func TestSmallSegments(t *testing.T) {
+	e, c, now := sackedConn(t, 1)
+	c.cwnd = 1 << 29
+	for range maxSegs + 1000 {
+		if n, err := c.Write([]byte{1}); n != 1 {
+			t.Fatal(err)
+		}
+		e.Flush(now)
+	}
+	if c.segs != maxSegs || c.unsent() != 1001 {
+		t.Errorf("%d segments are in flight, %d bytes are left", c.segs, c.unsent())
+	}
+	s := Segment{Tuple: c.tuple, Seq: c.rcvNxt, Ack: c.sndNxt, Flags: FlagACK, Window: 65535}
+	e.Input(now, &s)
+	e.Flush(now)
+	if c.segs != 1 || c.unsent() != 0 {
+		t.Errorf("%d segments are in flight, %d bytes are left", c.segs, c.unsent())
+	}
+	if err := e.check(); err != nil {
+		t.Error(err)
+	}
+}
+
 // BenchmarkSack is an ACK that has one segment more SACKed, in a window of so many.
 func BenchmarkSack(b *testing.B) {
 	for _, n := range []uint32{100, 1000, 10000} {

@@ -32,10 +32,15 @@ func (g *sentSegment) data() uint32 {
 	return n
 }
 
+// maxSegs bounds the segments of a connection in flight: small ones take more memory
+// than their text does. A window of 44 MB is not bounded by it, with segments of 1448 bytes.
+const maxSegs = 1 << 15
+
 // addSegment appends a segment that was sent just now.
 func (c *Conn) addSegment(seq, end uint32, pl place, f segFlags) {
 	e := c.e
 	ref := e.segs.get()
+	c.segs++
 	g := e.segs.at(ref)
 	*g = sentSegment{seq: seq, end: end, at: e.now, place: pl, flags: f, prev: c.segTail, tries: 1}
 	if c.segTail != 0 {
@@ -122,6 +127,7 @@ func (c *Conn) dropSegment(ref uint32) {
 	} else {
 		c.segTail = 0
 	}
+	c.segs--
 	e.segs.put(ref)
 }
 
@@ -150,6 +156,7 @@ func (c *Conn) cutSegment(g *sentSegment, n uint32) {
 func (c *Conn) splitSegment(ref, n uint32) {
 	e := c.e
 	rest := e.segs.get()
+	c.segs++
 	g, r := e.segs.at(ref), e.segs.at(rest)
 	*r = *g
 	r.seq = g.seq + n
