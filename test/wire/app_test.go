@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"os"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -86,6 +87,11 @@ var calls = map[string]struct {
 	"unlisten":   {0, 0, func(c *conversation, _ []string) error { return c.ln.Close() }},
 	"flood":      {1, 1, number((*conversation).flood)},
 	"fill":       {1, 1, number((*conversation).fill)},
+	"probe":      {1, 1, number((*conversation).probe)},
+	"remember": {0, 0, func(c *conversation, _ []string) error {
+		c.now().old = c.now().val
+		return nil
+	}},
 	"peer": {1, 1, number(func(c *conversation, n int) error {
 		c.port = peerPort + uint16(n)
 		return nil
@@ -263,15 +269,18 @@ var errorNames = map[string]error{
 	"EOF": io.EOF, "TIMEOUT": os.ErrDeadlineExceeded,
 	"ECONNRESET": syscall.ECONNRESET, "ECONNREFUSED": syscall.ECONNREFUSED, "ETIMEDOUT": syscall.ETIMEDOUT,
 	"EPIPE": syscall.EPIPE, "EHOSTUNREACH": syscall.EHOSTUNREACH, "ENETUNREACH": syscall.ENETUNREACH, "ENOPROTOOPT": syscall.ENOPROTOOPT,
+	"ECONNABORTED": syscall.ECONNABORTED, "EOPNOTSUPP": syscall.EOPNOTSUPP,
 }
 
 func match(got error, name string) error {
-	want := errorNames[name]
-	if want == nil {
-		return fmt.Errorf("no error is called %q", name)
+	for n := range strings.SplitSeq(name, "|") {
+		want := errorNames[n]
+		if want == nil {
+			return fmt.Errorf("no error is called %q", n)
+		}
+		if errors.Is(got, want) {
+			return nil
+		}
 	}
-	if !errors.Is(got, want) {
-		return fmt.Errorf("the error is %v", got)
-	}
-	return nil
+	return fmt.Errorf("the error is %v", got)
 }

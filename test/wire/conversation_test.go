@@ -26,6 +26,7 @@ type tuple struct {
 	iss     uint32 // the target's initial sequence number, 0 before its SYN
 	last    *segment
 	val     uint32 // the target's last timestamp
+	old     uint32 // the one that was remembered
 	stamps  bool   // the peer offered them
 	base    uint32 // the peer's own at began
 	began   time.Time
@@ -102,6 +103,12 @@ func (c *conversation) send(s *spec) error {
 	}
 	if opts.ecr = t.val; s.has["ecr"] {
 		opts.ecr = s.ecr
+	}
+	if s.has["remembered"] {
+		opts.ecr = t.old
+	}
+	if s.has["+"] {
+		opts.mss += c.target.sackRoom(opts.stamp)
 	}
 	opts.sack = nil
 	for _, b := range s.sack {
@@ -257,7 +264,7 @@ func (t *tuple) compare(s *segment, w *spec, i int) error {
 	switch {
 	case s.flags&^flagPSH != w.flags&^flagPSH:
 		return errors.New("other flags")
-	case seq != at:
+	case seq != at && !w.any:
 		return wrong("sequence number", seq, at)
 	case len(s.payload) != w.len:
 		return wrong("length", len(s.payload), w.len)
@@ -343,31 +350,24 @@ func (c *conversation) flood(n int) error {
 	return nil
 }
 
-// fill sends data for as long as there is a window, and a little longer, until it
-// is zero. The peer has said nothing but its SYN before.
+// fill sends segments of n bytes for as long as there is a window. The peer has sent
+// no data before, and offered no window scale.
 func (c *conversation) fill(n int) error {
 	t := c.now()
 	const most = 64 << 20
-	for next := 1; next < most; {
-		room := int(int32(t.last.ack-peerISN)) + int(t.last.win)<<t.scale() - next
+	for c.filled = 0; c.filled < most; {
+		room := int(int32(t.last.ack-peerISN)) + int(t.last.win) - 1 - c.filled
 		if room > 0 {
-			n := min(n, room)
-			err := c.send(&spec{flags: flagACK | flagPSH, seq: next, len: n, times: 1, ack: 1, win: 65535, options: options{mss: -1, scale: -1}})
-			if err != nil {
+			if err := c.send(c.more(min(n, room), t)); err != nil {
 				return err
 			}
-			next += n
+			c.filled += min(n, room)
 		}
-		c.filled = next - 1
 		s := c.receive(time.Now().Add(time.Second))
 		if s == nil {
-			if room <= 0 && t.last.win == 0 {
-				return nil
-			}
-			return fmt.Errorf("the window is %d after %d bytes, and no ACK", t.last.win, next-1)
+			return fmt.Errorf("the window is %d after %d bytes, and no ACK", t.last.win, c.filled)
 		}
-		c.take(s)
-		if t.last.win == 0 && int(int32(t.last.ack-peerISN)) == next {
+		if c.take(s); s.win == 0 && int(int32(s.ack-peerISN))-1 == c.filled {
 			c.mark = s.at
 			return nil
 		}
@@ -375,5 +375,14 @@ func (c *conversation) fill(n int) error {
 	return errors.New("the window never closed")
 }
 
-// scale is the target's window scale. Scripts that fill offer none.
-func (*tuple) scale() int { return 0 }
+// probe sends n bytes more than fill has.
+func (c *conversation) probe(n int) error { return c.send(c.more(n, c.now())) }
+
+// more is n bytes after those that fill has sent, with an ACK of all there is.
+func (c *conversation) more(n int, t *tuple) *spec {
+	ack := int(int32(t.last.seq-t.iss)) + len(t.last.payload)
+	if t.last.flags&flagSYN != 0 {
+		ack++
+	}
+	return &spec{flags: flagACK, seq: 1 + c.filled, len: n, times: 1, ack: ack, win: 65535, options: options{mss: -1, scale: -1}}
+}

@@ -24,20 +24,23 @@
 //
 //	< FLAGS SEQ(LEN) ack N win N ...   the peer sends; flags of FSRPAUEC
 //	> FLAGS SEQ(LEN) ack N ...         the target sends, with at least these fields
-//	> ... or FLAGS SEQ(LEN) ...        the one or the other
+//	> ... or FLAGS SEQ(LEN) ...        the one or the other; a SEQ of * is any number
 //	quiet 100ms                        and nothing for that long
 //	peer N                             the peer's Nth port speaks from now on; 0 at first
 //	+20ms                              time passes
 //	icmp KIND [mtu N] SEQ [stranger]   the peer quotes the target's segment SEQ in an ICMP error
 //	flood N                            SYNs from N other ports, never completed
-//	fill LEN                           the peer sends segments of LEN until the window is zero
+//	fill LEN                           the peer sends segments of LEN until the window is zero,
+//	probe LEN                          and LEN bytes more; readall reads what fill has sent
+//	remember                           the target's last timestamp is what "ecr remembered" echoes
 //
 // KIND is toobig, port, host, net, proto or admin; stranger quotes a connection that is not there.
 //
 // A line may end in xN: that many segments one after the other, of consecutive
 // numbers. Options are mss N, ws N, sackok, sack A-B,C-D, ts VAL, ecr VAL; once the peer's
 // SYN had ts its segments carry a timestamp that counts milliseconds from there,
-// unless they name one, or say nots. What the peer can do beyond: opt HEX (bytes of
+// unless they name one, or say nots. An MSS of N+ makes full segments of N bytes, also of a target
+// that keeps room for SACK in each. What the peer can do beyond: opt HEX (bytes of
 // options as they are), doff N (a data offset in words), urg N, junk (a payload other
 // than the stream's), badsum. What can be asked of the target beyond: after D and
 // within D (time since the last thing that was done or seen), win 0, win >0, nots, nosack, nows,
@@ -45,7 +48,7 @@
 //
 // The application on the target:
 //
-//	listen [backlog N] [rcvbuf N] | accept | noaccept | dial | connected | dialerror NAME
+//	listen [backlog N] [rcvbuf N] | accept | noaccept | dial | connected | dialerror NAME|NAME
 //	write N | read N | unreadable | eof | error NAME | writeerror NAME
 //	closewrite | closeread | close | abort | nagle | keepalive IDLE INTERVAL COUNT
 //

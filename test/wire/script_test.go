@@ -124,6 +124,7 @@ func parseStep(f []string) (func(*conversation) error, error) {
 type spec struct {
 	flags uint8
 	seq   int
+	any   bool // or any sequence number
 	len   int
 	times int
 	has   map[string]bool // fields that are given
@@ -137,7 +138,7 @@ type spec struct {
 	within   time.Duration
 }
 
-var seqLen = regexp.MustCompile(`^(-?[0-9]+)\(([0-9]+)\)$`)
+var seqLen = regexp.MustCompile(`^(-?[0-9]+|\*)\(([0-9]+)\)$`)
 
 // fields that take no argument, and whether they are for sending or expecting; both are
 // in bothWays.
@@ -163,6 +164,9 @@ func parseSpec(f []string, sending bool) (*spec, error) {
 	m := seqLen.FindStringSubmatch(f[1])
 	if m == nil {
 		return nil, fmt.Errorf("%q is not SEQ(LEN)", f[1])
+	}
+	if s.any = m[1] == "*"; s.any && sending {
+		return nil, fmt.Errorf("a segment to send has a number")
 	}
 	s.seq, _ = strconv.Atoi(m[1])
 	s.len, _ = strconv.Atoi(m[2])
@@ -211,6 +215,9 @@ func (s *spec) set(name, value string) (err error) {
 	case "doff":
 		number(&s.doff)
 	case "mss":
+		var more bool
+		value, more = strings.CutSuffix(value, "+")
+		s.has["+"] = more
 		number(&s.mss)
 	case "ws":
 		number(&s.scale)
@@ -218,6 +225,9 @@ func (s *spec) set(name, value string) (err error) {
 		number(&n)
 		s.stamp, s.val = true, uint32(n)
 	case "ecr":
+		if s.has["remembered"] = value == "remembered"; s.has["remembered"] {
+			return nil
+		}
 		number(&n)
 		s.ecr = uint32(n)
 	case "opt":

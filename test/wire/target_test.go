@@ -53,6 +53,19 @@ type target struct {
 	dial   func(ctx context.Context, to netip.AddrPort) (net.Conn, error)
 }
 
+// sackRoom is what the target leaves free in every segment for SACK blocks that it may
+// have to send some time, beside a timestamp or not: netstack's way. The others
+// make room when there are blocks.
+func (g *target) sackRoom(stamp bool) int {
+	switch {
+	case g.name != netstack:
+		return 0
+	case stamp:
+		return 40 - 12
+	}
+	return 36
+}
+
 // addresses of the next conversation: the target's and the peer's.
 func (g *target) addresses(v6 bool) (at netip.AddrPort, peer netip.Addr) {
 	n := g.serial.Add(1)
@@ -67,13 +80,13 @@ func (g *target) addresses(v6 bool) (at netip.AddrPort, peer netip.Addr) {
 // as long as the test runs.
 func newTarget(t testing.TB, name string) *target {
 	t.Helper()
-	end := netlab.End{Name: "vt"}
+	// The peer compares checksums and the sizes of segments: none of them is left to
+	// an offload, on either end.
+	end := netlab.End{Name: "vt", NoTxChecksum: true, NoSegmentation: true}
 	if name == kernel {
 		end.Addresses = []netip.Prefix{target4, target6}
-		// The peer compares checksums and the sizes of segments.
-		end.NoTxChecksum, end.NoSegmentation = true, true
 	}
-	p, e := netlab.Pair(t, netlab.End{Name: "vp"}, end, netlab.LinkConfig{})
+	p, e := netlab.Pair(t, netlab.End{Name: "vp", NoSegmentation: true}, end, netlab.LinkConfig{})
 	g := &target{name: name}
 	var err error
 	if g.peer, err = newRawPeer(p, e.MAC); err != nil {

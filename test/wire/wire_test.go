@@ -22,10 +22,19 @@ type theme struct {
 
 var themes = []theme{
 	{"handshake", handshakeScripts},
+	{"listen", listenScripts},
+	{"options", optionScripts},
+	{"window", windowScripts},
+	{"reassembly", reassemblyScripts},
+	{"sack", sackScripts},
+	{"loss", lossScripts},
+	{"close", closeScripts},
+	{"reset", resetScripts},
+	{"icmp", icmpScripts},
 }
 
 // atOnce is how many conversations go on at a time. They wait, for the most part.
-const atOnce = "16"
+const atOnce = "48"
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -97,7 +106,9 @@ func (s *script) hold(t *testing.T, g *target) error {
 const attempts = 5
 
 // attempt holds a conversation. One that failed while the machine stood still, as it
-// does when others use it, says nothing about the target, and is held again.
+// does when others use it, says nothing about the target, and is held again. The kernel
+// is the reference, and not under test: it is asked again in any case, as it takes
+// a link that is short of CPU for a congested one, and sends less.
 func attempt(t *testing.T, g *target, v6 bool, steps []step) error {
 	for i := 1; ; i++ {
 		began := time.Now()
@@ -106,10 +117,10 @@ func attempt(t *testing.T, g *target, v6 bool, steps []step) error {
 			return nil
 		}
 		stood := stalls.since(began)
-		if stood < stallLimit || i == attempts {
+		if stood < stallLimit && g.name != kernel || i == attempts {
 			return err
 		}
-		t.Logf("tried again, as the machine stood still for %v: %v", stood, err)
+		t.Logf("tried again (the machine stood still for %v): %v", stood, err)
 	}
 }
 
