@@ -86,6 +86,7 @@ const (
 	flagShrink                      // the receive buffer goes back to its first size
 	flagStarved                     // on Engine.starved
 	flagSYNRetr                     // SYN or SYN-ACK was retransmitted: no RTT sample
+	flagBare                        // duplicate ACKs without blocks, though RFC 2018 was negotiated
 )
 
 // Conn is a TCP connection. It belongs to its Engine and is used on the engine's

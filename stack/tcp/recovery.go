@@ -31,10 +31,16 @@ func (c *Conn) react(r *ackResult, dup bool) {
 		}
 	}
 	lostBefore := c.lostBytes
-	if sack {
-		c.reoAt(c.detectLoss())
+	if sack && (r.seg.Blocks > 0 || c.sackedSegs > 0) {
+		c.dupAcks = 0
+		c.flags &^= flagBare
 	} else {
 		c.countDuplicates(r, dup)
+	}
+	if c.flags&(flagSack|flagBare) == flagSack {
+		c.reoAt(c.detectLoss())
+	} else {
+		c.reoAt(0) // without reports nothing tells what has arrived
 	}
 	c.probeAcked(r)
 	if c.caState != caOpen && afterEq(c.sndUna, c.recoveryPoint) {
@@ -51,12 +57,13 @@ func (c *Conn) react(r *ackResult, dup bool) {
 	}
 }
 
-// countDuplicates is NewReno (RFC 6582), for a peer without SACK.
+// countDuplicates is NewReno (RFC 6582), for a peer without SACK. Or for one that has
+// agreed to it and reports nothing: gVisor's netstack does so once its own side is closed.
 func (c *Conn) countDuplicates(r *ackResult, dup bool) {
 	switch {
 	case r.acked > 0:
 		c.dupAcks = 0
-		if c.caState != caOpen && before(c.sndUna, c.recoveryPoint) && c.segHead != 0 && c.caState == caRecovery {
+		if c.flags&(flagSack|flagBare) != flagSack && c.caState != caOpen && before(c.sndUna, c.recoveryPoint) && c.segHead != 0 && c.caState == caRecovery {
 			c.markLost(c.segHead) // a partial acknowledgement: the next one is missing too
 		}
 		if c.caState == caOpen && after(c.sndUna, c.recoveryPoint) {
@@ -68,6 +75,7 @@ func (c *Conn) countDuplicates(r *ackResult, dup bool) {
 		// Section 3.2, step 2: not for duplicates that the last recovery made itself.
 		if c.dupAcks == dupThresh && c.caState == caOpen && after(c.sndUna, c.recoveryPoint) {
 			c.markLost(c.segHead)
+			c.flags |= flagBare
 		}
 	}
 }
@@ -122,6 +130,7 @@ func (c *Conn) endRecovery() {
 	}
 	c.caState = caOpen
 	c.dupAcks = 0
+	c.flags &^= flagBare
 	if c.reoPersist > 0 {
 		c.reoPersist--
 		if c.reoPersist == 0 {

@@ -57,6 +57,21 @@ func TestRecovery(t *testing.T) {
 				t.Errorf("state %d, cwnd %d of %d: want the window at 0.7 of what was in flight", s.c.caState, s.c.cwnd, s.c.ssthresh)
 			}
 		}},
+		{name: "three duplicate ACKs of a peer that agreed to SACK and reports nothing", rfc: "5681 3.2", script: sackRTT + fiveSent + `
+			< A 1(0) ack 1
+			< A 1(0) ack 1
+			< A 1(0) ack 1
+			> A 1(1000)
+			< A 1(0) ack 1
+			+10ms
+			< A 1(0) ack 2001
+			> A 2001(1000)
+			+10ms
+			< A 1(0) ack 5001`, check: func(t *testing.T, s *script) {
+			if st := s.e.Stats(); st.Timeouts != 0 || s.c.caState != caOpen || s.c.flags&flagBare != 0 {
+				t.Errorf("%+v, state %d", st, s.c.caState)
+			}
+		}},
 		{name: "one SACKed segment and a reordering window", rfc: "8985 6.2", script: sackRTT + fiveSent + `
 			< A 1(0) ack 1001 sack 2001-3001
 			+1ms

@@ -235,7 +235,7 @@ func (c *Conn) resent(ref uint32) {
 func (c *Conn) pipe() uint32 {
 	n := c.sndNxt - c.sndUna - c.lostBytes
 	out := c.sackedBytes
-	if c.flags&flagSack == 0 {
+	if c.flags&flagSack == 0 || c.flags&flagBare != 0 {
 		out = uint32(c.dupAcks) * uint32(c.mss)
 	}
 	return n - min(n, out)
