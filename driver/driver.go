@@ -147,6 +147,7 @@ type Stats struct {
 	TxBytes    uint64
 	TxFull     uint64 // frames Transmit left with the caller, TX ring full
 	TxErrors   uint64 // taken but not sendable
+	TxJoined   uint64 // of TxPackets, those that left as segments of one larger packet
 	AllocShort uint64 // frames Alloc was asked for and had not
 
 	Doorbells uint64 // system calls (or their like) made to send or to refill
@@ -166,6 +167,7 @@ func (s *Stats) Add(o Stats) {
 	s.TxBytes += o.TxBytes
 	s.TxFull += o.TxFull
 	s.TxErrors += o.TxErrors
+	s.TxJoined += o.TxJoined
 	s.AllocShort += o.AllocShort
 	s.Doorbells += o.Doorbells
 	s.Waits += o.Waits

@@ -240,6 +240,7 @@ func (q *queue) transmitRun(fs []driver.Frame) int {
 	}
 	q.stats.Lent -= r.n
 	q.stats.TxPackets += uint64(r.n)
+	q.stats.TxJoined += uint64(r.n)
 	return r.n
 }
 
