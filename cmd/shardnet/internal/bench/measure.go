@@ -142,10 +142,13 @@ func (b *bench) ask(ctx context.Context, w *workload, kind string, srv server, t
 	watch.fill(run, results[0].Connected)
 	b.judge(w, kind, results)
 	if run.Rate == 0 {
-		return nil, fmt.Errorf("no right answer: %d wrong, %d lost, %d failed%s", run.Wrong, run.Lost, run.Failed, firstWrong(results))
+		return nil, fmt.Errorf("%w: %d wrong, %d lost, %d failed%s", errNoAnswer, run.Wrong, run.Lost, run.Failed, firstWrong(results))
 	}
 	return run, nil
 }
+
+// errNoAnswer says that a repetition has no figure.
+var errNoAnswer = errors.New("no right answer")
 
 // judge remembers the first wrong answer.
 func (b *bench) judge(w *workload, kind string, results []*rawload.Result) {
