@@ -286,6 +286,9 @@ func (f *fastTCP) flush() (sent int, more bool) {
 	return sent, more
 }
 
+// stuck reports whether connections have something to send and had no frame for it.
+func (f *fastTCP) stuck() bool { return f.touched && f.out.short }
+
 // nextTimer is how long the loop may sleep for the engine, or less than zero for
 // ever.
 func (f *fastTCP) nextTimer() time.Duration {

@@ -219,7 +219,7 @@ func (sh *Shard) sleep() {
 		if sh.linkDown {
 			d = atMost(d, linkRetry)
 		}
-		if sh.tx.stuck() || sh.tcp != nil && sh.tcp.LeftToUser() {
+		if sh.tx.stuck() || sh.fast.stuck() || sh.tcp != nil && sh.tcp.LeftToUser() {
 			d = atMost(d, stuckRetry)
 		}
 		sh.counters.local[sleeps]++
