@@ -98,7 +98,7 @@ func newTarget(t testing.TB, name string) *target {
 		}
 	})
 	if name == kernel {
-		err = g.onKernel(e.Host)
+		err = g.onKernel(e)
 	} else {
 		err = g.onStack(t, e, map[string]stack.Transport{netstack: stack.TransportNetstack, fast: stack.TransportFast}[name])
 	}
@@ -126,11 +126,21 @@ var kernelSettings = []struct {
 }
 
 // onKernel makes the sockets of a namespace the target.
-func (g *target) onKernel(h *netlab.Host) error {
+func (g *target) onKernel(end *netlab.Interface) error {
+	h := end.Host
 	for _, s := range kernelSettings {
 		if err := h.Sysctl(s.key, s.value); err != nil && s.required {
 			return fmt.Errorf("set %s: %w", s.key, err)
 		}
+	}
+	// Without offloads TCP would still make packets of many segments and have them cut,
+	// and wait to fill them.
+	link, err := h.Netlink().LinkByIndex(end.Index)
+	if err == nil {
+		err = h.Netlink().LinkSetGSOMaxSegs(link, 1)
+	}
+	if err != nil {
+		return fmt.Errorf("have %s take single segments: %w", end.Name, err)
 	}
 	g.listen = func(at netip.AddrPort, l listening) (ln net.Listener, err error) {
 		lc := net.ListenConfig{KeepAlive: -1, Control: socketOption(l.rcvbuf)}
