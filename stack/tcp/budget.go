@@ -6,14 +6,19 @@ package tcp
 //   - connCost for each connection, its place in the flow table included;
 //   - each connection's receive buffer, in full, from the moment it is offered to
 //     the peer: a window is a promise (RFC 9293 section 3.8.6);
-//   - the chunks of each send queue.
+//   - the chunks of each send queue;
+//   - segCost for each segment in flight. These are not refused, so used may go beyond
+//     by them, but what else is asked for then is.
 //
 // A million idle connections with the least receive buffer, 2 KiB, so count 2.6 GB, and
 // take 0.54 GB.
 //
 // Segments out of order are in the receive buffer's share. As a chunk may hold
 // little, a bound on chunks keeps what they take near what was reserved.
-const connCost = 544
+const (
+	connCost = 544
+	segCost  = 48
+)
 
 // reserve takes n bytes from the budget.
 func (e *Engine) reserve(n int64) bool {

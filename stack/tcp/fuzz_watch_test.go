@@ -124,7 +124,7 @@ func (w *watcher) step() error {
 	if err := e.check(); err != nil {
 		return err
 	}
-	if e.used > e.cfg.Memory {
+	if e.used-int64(e.segs.live)*segCost > e.cfg.Memory {
 		return fmt.Errorf("%d bytes of a budget of %d", e.used, e.cfg.Memory)
 	}
 	for id := range w.seen {

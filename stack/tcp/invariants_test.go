@@ -13,7 +13,7 @@ func (e *Engine) check() error {
 				continue
 			}
 			live++
-			used += connCost + int64(c.rcvGrant) + int64(c.sq.mem)
+			used += connCost + int64(c.rcvGrant) + int64(c.sq.mem) + int64(c.segs)*segCost
 			chunkBytes += int64(c.sq.mem) + int64(c.rq.mem) + int64(c.ooo.mem)
 			if c.flags&flagInTable != 0 {
 				inTable++

@@ -41,6 +41,7 @@ func (c *Conn) addSegment(seq, end uint32, pl place, f segFlags) {
 	e := c.e
 	ref := e.segs.get()
 	c.segs++
+	e.used += segCost
 	g := e.segs.at(ref)
 	*g = sentSegment{seq: seq, end: end, at: e.now, place: pl, flags: f, prev: c.segTail, tries: 1}
 	if c.segTail != 0 {
@@ -128,6 +129,7 @@ func (c *Conn) dropSegment(ref uint32) {
 		c.segTail = 0
 	}
 	c.segs--
+	e.used -= segCost
 	e.segs.put(ref)
 }
 
@@ -157,6 +159,7 @@ func (c *Conn) splitSegment(ref, n uint32) {
 	e := c.e
 	rest := e.segs.get()
 	c.segs++
+	e.used += segCost
 	g, r := e.segs.at(ref), e.segs.at(rest)
 	*r = *g
 	r.seq = g.seq + n

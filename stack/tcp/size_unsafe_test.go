@@ -13,7 +13,7 @@ func TestSizes(t *testing.T) {
 		size, most uintptr
 	}{
 		{"Conn", unsafe.Sizeof(Conn{}), 512},
-		{"sentSegment", unsafe.Sizeof(sentSegment{}), 48},
+		{"sentSegment", unsafe.Sizeof(sentSegment{}), segCost},
 		{"timeWait", unsafe.Sizeof(timeWait{}), 80},
 		{"oooRange", unsafe.Sizeof(oooRange{}), 40},
 		{"slot", unsafe.Sizeof(slot{}), 8},
