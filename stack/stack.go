@@ -61,7 +61,7 @@ type Config struct {
 	// so while packets come that soon after each other, and sleeps at once when they
 	// are rarer. 0 is DefaultSpin; negative never polls.
 	Spin time.Duration
-	// Transport is the TCP of sockets that don't ask for one; TransportNetstack by
+	// Transport is the TCP of sockets that don't ask for one; TransportFast by
 	// default.
 	Transport Transport
 	// TCPMemory bounds, in bytes, what the connections of TransportFast take, all
@@ -167,7 +167,7 @@ func (cfg *Config) withDefaults(info driver.Info) (*Config, error) {
 	if c.Transport > TransportFast {
 		return nil, fmt.Errorf("transport %d is not known", c.Transport)
 	}
-	c.Transport = c.Transport.or(TransportNetstack)
+	c.Transport = c.Transport.or(TransportFast)
 	if c.TCPMemory < 0 || c.TCPMemory > 0 && c.TCPMemory < int64(c.Shards)*minTCPMemory {
 		return nil, fmt.Errorf("%d bytes for TCP: give Config.TCPMemory at least %d for each shard, or 0", c.TCPMemory, minTCPMemory)
 	}

@@ -6,7 +6,7 @@ package stack
 type Transport uint8
 
 const (
-	// TransportDefault is Config.Transport for a socket, and TransportNetstack for
+	// TransportDefault is Config.Transport for a socket, and TransportFast for
 	// Config.Transport.
 	TransportDefault Transport = iota
 	// TransportNetstack is gVisor's TCP.

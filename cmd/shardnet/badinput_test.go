@@ -63,10 +63,11 @@ func TestBadInput(t *testing.T) {
 		{"mode without NIC", append(mem, "--mode", "copy"), []string{"--mode", "NIC"}},
 		{"no such API", append(mem, "--api", "epoll"), []string{`"epoll"`, "handler, conn"}},
 		{"handlers on the kernel's sockets", []string{"--driver", "kernel", "-a", "127.0.0.1/8", "--api", "handler"}, []string{"kernel", "--api conn"}},
-		{"no such TCP", append(mem, "--tcp", "reno"), []string{`"reno"`, "netstack, fast"}},
-		{"memory for netstack's TCP", append(mem, "--tcp-memory", "64"), []string{"leave out --tcp-memory", "--tcp fast"}},
+		{"no such TCP", append(mem, "--tcp", "reno"), []string{`"reno"`, "fast, netstack"}},
+		{"memory for netstack's TCP", append(mem, "--tcp", "netstack", "--tcp-memory", "64"), []string{"leave out --tcp-memory", "--tcp fast"}},
 		{"negative memory", append(mem, "--tcp-memory", "-1"), []string{"-1 MiB", "--tcp-memory 1"}},
 		{"TCP on the kernel's sockets", []string{"--driver", "kernel", "-a", "127.0.0.1/8", "--tcp", "netstack"}, []string{"leave out --tcp"}},
+		{"netstack's goroutines without netstack", append(mem, "--tcp", "fast", "--netstack-tcp", "stock"), []string{"leave out --netstack-tcp", "--tcp netstack"}},
 		{"no such netstack TCP", append(mem, "--netstack-tcp", "reno"), []string{`"reno"`, "inline, stock"}},
 
 		{"negative shards", append(mem, "--shards", "-1"), []string{"-1 shards", "--shards"}},

@@ -29,7 +29,7 @@ const (
 )
 
 // Transports are the names of the implementations of TCP.
-var Transports = []string{transportNetstack, transportFast}
+var Transports = []string{transportFast, transportNetstack}
 
 const (
 	transportNetstack = "netstack"
@@ -50,7 +50,7 @@ type Config struct {
 	CPUs      []int
 	Spin      time.Duration // as stack.Config.Spin
 	API       string        // one of APIs; "" is "handler", and "conn" on the kernel's sockets
-	Transport string        // one of Transports; "" is "netstack", and the kernel's on its sockets
+	Transport string        // one of Transports; "" is "fast", and the kernel's on its sockets
 	TCP       stack.TCPMode // of netstack
 	TCPMemory int64         // bytes, as stack.Config has it; for "fast" only
 	Capture   string        // file to record the traffic in; "" is none
@@ -153,13 +153,13 @@ func (c *Config) checkAPI() error {
 		return errors.New("the kernel's sockets have no event handlers: give --api conn with --driver kernel, or leave it out")
 	case kernel && c.Transport != "":
 		return errors.New("with --driver kernel TCP is the kernel's: leave out --tcp")
-	case c.TCPMemory != 0 && c.Transport != transportFast:
+	case c.TCPMemory != 0 && (kernel || c.Transport == transportNetstack):
 		return errors.New("what memory TCP may take can be set for the fast one only: leave out --tcp-memory, or give --tcp fast")
 	case kernel:
 		setDefault(&c.API, apiConn)
 	}
 	setDefault(&c.API, apiHandler)
-	setDefault(&c.Transport, transportNetstack)
+	setDefault(&c.Transport, transportFast)
 	if !slices.Contains(APIs, c.API) {
 		return fmt.Errorf("API %q is not known: give --api one of %s", c.API, strings.Join(APIs, ", "))
 	}
