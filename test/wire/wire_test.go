@@ -31,6 +31,7 @@ var themes = []theme{
 	{"close", closeScripts},
 	{"reset", resetScripts},
 	{"icmp", icmpScripts},
+	{"soak", soakScripts},
 }
 
 // atOnce is how many conversations go on at a time. They wait, for the most part.
