@@ -66,7 +66,7 @@ type Config struct {
 	Transport Transport
 	// TCPMemory bounds, in bytes, what the connections of TransportFast take, all
 	// shards together: their buffers in full, from the moment they are promised to
-	// the peer. 0 is a quarter of the machine's memory.
+	// the peer. 0 is a third of the machine's memory.
 	TCPMemory int64
 	// TCP says which goroutines run netstack's TCP.
 	TCP TCPMode
@@ -172,7 +172,7 @@ func (cfg *Config) withDefaults(info driver.Info) (*Config, error) {
 		return nil, fmt.Errorf("%d bytes for TCP: give Config.TCPMemory at least %d for each shard, or 0", c.TCPMemory, minTCPMemory)
 	}
 	if c.TCPMemory == 0 {
-		c.TCPMemory = max(totalMemory()/4, int64(c.Shards)*minTCPMemory)
+		c.TCPMemory = max(totalMemory()/3, int64(c.Shards)*minTCPMemory)
 	}
 	if c.HandlerLimit == 0 {
 		c.HandlerLimit = DefaultHandlerLimit

@@ -56,7 +56,7 @@ func (n *network) register(cmd *cobra.Command, port int) {
 	f.Var(&n.api, "api", "what the app is served by: callbacks on the shards' own\ngoroutines (handler, the default), or net.Conn and a goroutine\na connection (conn, all there is on the kernel's sockets)")
 	f.Var(&n.tcp, "tcp", "implementation of TCP: shardnet's own (fast, the default), or\ngVisor's (netstack)")
 	f.Var(&n.netstackTCP, "netstack-tcp", "goroutines that run netstack's TCP: the shard's own (inline), or\nits own (stock); takes --tcp netstack")
-	f.IntVar(&n.tcpMemory, "tcp-memory", 0, "memory for connections in MiB, of --tcp fast, their buffers counted as\nif they were full (default: a quarter of the machine's)")
+	f.IntVar(&n.tcpMemory, "tcp-memory", 0, "memory for connections in MiB, of --tcp fast, their buffers counted as\nif they were full (default: a third of the machine's)")
 	f.BoolVar(&n.json, "json", false, "report in JSON, an object a line")
 	f.BoolVarP(&n.verbose, "verbose", "v", false, "log details")
 	f.BoolVar(&n.untilEOF, "until-eof", false, "stop when standard input ends")
