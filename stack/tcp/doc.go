@@ -62,7 +62,8 @@
 // objects, and few pointers in them. Send and receive queues are lists of chunks
 // of 256 bytes to 16 KiB, and an idle connection has none: it is a Conn of 512 bytes and 11
 // to 21 bytes of table. Config.Memory bounds what all connections take, with
-// receive buffers counted in full from when they are promised: see budget.go. The
+// receive buffers counted in full from when they are promised, 16 KiB until more is
+// of use: see budget.go. The
 // backlog bounds handshakes, beyond which cookies answer; reassembly has at most 256
 // ranges a connection; challenge ACKs and RSTs have a rate.
 //
