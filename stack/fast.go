@@ -271,8 +271,8 @@ func (f *fastTCP) flush() (sent int, more bool) {
 		more = f.out.flush(f.now)
 	}
 	f.touched = f.engine.Pending()
-	if f.engine.Ready() {
-		f.wake() // a Write found no memory, and now there is: tell in the next turn
+	if f.engine.Ready() || f.strays.waiting.Load() {
+		f.wake() // for the next turn: a Write found memory again, or netstack sent to this very host
 	}
 	f.timerAt = math.MaxInt64
 	if at, ok := f.engine.NextTimer(); ok {
