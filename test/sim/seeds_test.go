@@ -16,7 +16,7 @@ import (
 // transfers, all as bad as they may be; every byte must arrive, every connection end,
 // and nothing be left. SHARDNET_SEEDS says how many, SHARDNET_SEED which one alone.
 func TestSeeds(t *testing.T) {
-	first, n := uint64(0), 48
+	first, n := uint64(0), 200
 	if raceEnabled {
 		n = 8
 	}
