@@ -160,21 +160,7 @@ func dial(sh *stack.Shard, remote netip.AddrPort) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := newConn(f)
-	for {
-		err := f.ConnectError()
-		if err == nil {
-			return c, nil
-		}
-		if err != stack.ErrWouldBlock {
-			f.Close()
-			return nil, err
-		}
-		if err := c.writable.wait(); err != nil {
-			f.Close()
-			return nil, err
-		}
-	}
+	return connected(f)
 }
 
 // echoServer listens on every shard and echoes, a goroutine a connection, until
