@@ -207,6 +207,11 @@ func (g *target) onStack(t testing.TB, end *netlab.Interface, tr stack.Transport
 		if err := st.Close(); err != nil {
 			t.Errorf("close the stack: %v", err)
 		}
+		for i := range st.Shards() {
+			if n := st.Shard(i).Stats().Queue.Lent; n != 0 {
+				t.Errorf("shard %d holds %d frames after Close", i, n)
+			}
+		}
 	})
 	g.listen = func(at netip.AddrPort, l listening) (net.Listener, error) {
 		lc := socketapi.ListenConfig{KeepAlive: -1, Backlog: l.backlog, ReadBuffer: l.rcvbuf, Transport: tr}
