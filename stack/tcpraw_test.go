@@ -2,6 +2,7 @@ package stack_test
 
 import (
 	"bytes"
+	"cmp"
 	"math/rand/v2"
 	"net/netip"
 	"runtime"
@@ -20,13 +21,14 @@ type segmentPeer struct {
 	src, dst netip.Addr
 	seq, ack uint32
 	mss      uint16
+	port     layers.TCPPort // segmentPort, if 0
 }
 
 const segmentPort = 40001
 
 // frame is a segment at seq.
 func (p *segmentPeer) frame(set func(*layers.TCP), payload []byte) []byte {
-	tcp := &layers.TCP{SrcPort: segmentPort, DstPort: 7, Seq: p.seq, Ack: p.ack, ACK: true, Window: 65535}
+	tcp := &layers.TCP{SrcPort: cmp.Or(p.port, segmentPort), DstPort: 7, Seq: p.seq, Ack: p.ack, ACK: true, Window: 65535}
 	if set != nil {
 		set(tcp)
 	}
