@@ -231,9 +231,11 @@ func (w *world) run(d time.Duration, inOrder bool) {
 	}
 }
 
-// orphaned is how long a connection may take to end that its application has closed,
-// and whose peer's reset was lost: it waits in FIN-WAIT-2 for 60 s.
-const orphaned = 60*time.Second + patience/2
+// orphaned bounds what may be left of a connection that both applications have done
+// with, where segments get lost and overtake each other: 60 s in FIN-WAIT-2, when the
+// peer's reset was lost; 63 s in SYN-RECEIVED, when a SYN came that is older than the
+// connection's end, and the peer is in TIME-WAIT and ignores resets (RFC 1337).
+const orphaned = 90 * time.Second
 
 // drain waits until no connection is left, as both ends have closed all of them.
 func (w *world) drain() {
