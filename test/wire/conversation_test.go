@@ -91,7 +91,10 @@ func (c *conversation) tupleOf(port uint16) *tuple {
 func (c *conversation) send(s *spec) error {
 	t := c.now()
 	o := outgoing{src: netip.AddrPortFrom(c.peer, c.port), dst: c.at, flags: s.flags, win: uint16(s.win), urg: uint16(s.urg),
-		doff: s.doff, badSum: s.has["badsum"]}
+		doff: s.doff, badSum: s.has["badsum"], ip: s.has}
+	if s.has["broadcast"] {
+		o.dst = netip.AddrPortFrom(broadcast4, c.at.Port())
+	}
 	if s.flags&flagACK != 0 || s.has["ack"] {
 		o.ack = t.iss + uint32(s.ack)
 	}

@@ -42,7 +42,8 @@
 // unless they name one, or say nots. An MSS of N+ makes full segments of N bytes, also of a target
 // that keeps room for SACK in each. What the peer can do beyond: opt HEX (bytes of
 // options as they are), doff N (a data offset in words), urg N, junk (a payload other
-// than the stream's), badsum. What can be asked of the target beyond: after D and
+// than the stream's), badsum; and over IPv4, frags and sgarf (two fragments, in order or not), ipopt
+// (a header with options), badip (a wrong checksum of the header) and broadcast. What can be asked of the target beyond: after D and
 // within D (time since the last thing that was done or seen), win 0, win >0, nots, nosack, nows,
 // nomss. PSH is not compared, and payload always is.
 //

@@ -174,6 +174,11 @@ func (p *rawPeer) send(et layers.EthernetType, ls ...gopacket.SerializableLayer)
 
 // sendSegment sends o as it is.
 func (p *rawPeer) sendSegment(o *outgoing) error {
-	et, ip := ipLayer(o.src.Addr(), o.dst.Addr(), layers.IPProtocolTCP)
-	return p.send(et, ip, gopacket.Payload(o.marshal()))
+	et, _ := ipLayer(o.src.Addr(), o.dst.Addr(), layers.IPProtocolTCP)
+	for _, packet := range o.packets() {
+		if err := p.send(et, packet...); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -143,7 +143,7 @@ var seqLen = regexp.MustCompile(`^(-?[0-9]+|\*)\(([0-9]+)\)$`)
 // fields that take no argument, and whether they are for sending or expecting; both are
 // in bothWays.
 var (
-	sendFlags   = []string{"nots", "junk", "badsum"}
+	sendFlags   = []string{"nots", "junk", "badsum", "frags", "sgarf", "ipopt", "badip", "broadcast"}
 	expectFlags = []string{"nots", "nosack", "nows", "nomss"}
 	sendOnly    = []string{"opt", "doff", "urg"}
 	expectOnly  = []string{"after", "within"}

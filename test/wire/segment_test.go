@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -68,6 +69,7 @@ type outgoing struct {
 	doff     int    // in words; 0 is what is right
 	badSum   bool
 	payload  []byte
+	ip       map[string]bool // what is odd about the packet: see packets
 }
 
 // marshal makes the TCP header and payload.
@@ -123,6 +125,52 @@ func ipLayer(src, dst netip.Addr, proto layers.IPProtocol) (layers.EthernetType,
 	}
 	return layers.EthernetTypeIPv6, &layers.IPv6{Version: 6, HopLimit: 64, NextHeader: proto,
 		SrcIP: src.AsSlice(), DstIP: dst.AsSlice()}
+}
+
+// packets are the IPv4 packets that a segment is sent in: one, with a header as odd as
+// asked for, or two fragments, in order or not.
+func (o *outgoing) packets() (ps [][]gopacket.SerializableLayer) {
+	tcp := o.marshal()
+	packet := func(off int, more bool, data []byte) {
+		_, l := ipLayer(o.src.Addr(), o.dst.Addr(), layers.IPProtocolTCP)
+		if ip, ok := l.(*layers.IPv4); ok {
+			if more || off > 0 {
+				ip.Flags, ip.Id, ip.FragOffset = 0, uint16(o.seq), uint16(off/8)
+			}
+			if more {
+				ip.Flags = layers.IPv4MoreFragments
+			}
+			if o.ip["ipopt"] {
+				ip.Options = []layers.IPv4Option{{OptionType: 1}, {OptionType: 1}, {OptionType: 1}, {OptionType: 0}}
+			}
+			if o.ip["badip"] {
+				l = wrongSum{ip}
+			}
+		}
+		ps = append(ps, []gopacket.SerializableLayer{l, gopacket.Payload(data)})
+	}
+	if !o.ip["frags"] && !o.ip["sgarf"] {
+		packet(0, false, tcp)
+		return ps
+	}
+	const cut = 24 // within the header and options, or a little beyond
+	packet(0, true, tcp[:cut])
+	packet(cut, false, tcp[cut:])
+	if o.ip["sgarf"] {
+		slices.Reverse(ps)
+	}
+	return ps
+}
+
+// wrongSum is an IPv4 header with a wrong checksum.
+type wrongSum struct{ *layers.IPv4 }
+
+func (w wrongSum) SerializeTo(b gopacket.SerializeBuffer, opts gopacket.SerializeOptions) error {
+	if err := w.IPv4.SerializeTo(b, opts); err != nil {
+		return err
+	}
+	b.Bytes()[10] ^= 0xff
+	return nil
 }
 
 var serialize = gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}

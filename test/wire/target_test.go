@@ -36,7 +36,9 @@ var targets = []string{kernel, netstack, fast}
 // sees what another taught the target about a path.
 var (
 	target4 = netip.MustParsePrefix("198.18.0.2/16")
-	target6 = netip.MustParsePrefix("2001:db8::2/64")
+	// That of target4's subnet, for what is sent to everybody.
+	broadcast4 = netip.MustParseAddr("198.18.255.255")
+	target6    = netip.MustParsePrefix("2001:db8::2/64")
 )
 
 // listening is what a script asks of a listener.

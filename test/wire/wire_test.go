@@ -31,6 +31,7 @@ var themes = []theme{
 	{"close", closeScripts},
 	{"reset", resetScripts},
 	{"icmp", icmpScripts},
+	{"ip", ipScripts},
 	{"soak", soakScripts},
 }
 
