@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"testing"
+	"time"
 
 	"shardnet/stack/tcp"
 )
@@ -108,8 +109,9 @@ func (h *engineHost) turn() {
 		for c, ev := h.e.NextReady(); c != nil; c, ev = h.e.NextReady() {
 			h.ready(c, ev)
 		}
+		short := h.e.Stats().NoFrame
 		h.e.Flush(now)
-		if !h.e.Pending() && !h.e.Ready() {
+		if !h.e.Pending() && !h.e.Ready() || h.e.Stats().NoFrame != short {
 			return
 		}
 	}
@@ -141,7 +143,7 @@ func (h *engineHost) ready(c *tcp.Conn, ev tcp.Events) {
 
 func (h *engineHost) next() (int64, bool) {
 	if h.e.Pending() {
-		return h.w.clock.read() + 1000, true // it had its share of a turn
+		return h.w.clock.read() + int64(50*time.Microsecond), true // frames were short
 	}
 	return h.e.NextTimer()
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"shardnet/driver/fault"
+	"shardnet/driver/memnic"
 	"shardnet/stack/tcp"
 )
 
@@ -43,6 +44,7 @@ type scenario struct {
 	path     [2]fault.Config
 	cfg      [2]tcp.Config
 	netstack int // which host is one, or -1
+	nic      memnic.End
 	flows    []transferSpec
 }
 
@@ -55,7 +57,7 @@ type transferSpec struct {
 func makeScenario(seed uint64) scenario {
 	rng := rand.New(rand.NewPCG(seed, 0x5eed))
 	pick := func(of ...float64) float64 { return of[rng.IntN(len(of))] }
-	s := scenario{netstack: -1}
+	s := scenario{netstack: -1, nic: plenty}
 	rtt := time.Duration(pick(0.2, 2, 20, 100, 600) * float64(time.Millisecond))
 	for i := range s.path {
 		s.path[i] = fault.Config{
@@ -79,6 +81,9 @@ func makeScenario(seed uint64) scenario {
 		f.most = [2]int{1 + rng.IntN(1<<rng.IntN(16)), 1 + rng.IntN(1<<rng.IntN(16))}
 		s.flows = append(s.flows, f)
 	}
+	if rng.IntN(6) == 0 {
+		s.nic = scarce
+	}
 	if rng.IntN(8) == 0 {
 		// One way at a time: with both buffers full a netstack may stand still. And
 		// its corner cases are not what is under test here.
@@ -99,7 +104,7 @@ func runSeed(t *testing.T, seed uint64) {
 	if s.netstack >= 0 {
 		makers[s.netstack] = aNetstack("reno")
 	}
-	w := newWorld(t, s.path, makers)
+	w := newWorldOf(t, s.nic, s.path, makers)
 	var apps []*app
 	for _, f := range s.flows {
 		apps = append(apps,

@@ -42,11 +42,21 @@ const (
 	ipLen    = 20
 )
 
+// NICs of worlds: one with plenty of frames, and one that is always short of them.
+var (
+	plenty = memnic.End{RxRing: 1 << 11, TxRing: 1 << 10, Frames: 1 << 13}
+	scarce = memnic.End{RxRing: 64, TxRing: 32, Frames: 68}
+)
+
 // newWorld joins two hosts. path[i] are the faults of what host i sends.
 func newWorld(t testing.TB, path [2]fault.Config, hosts [2]maker) *world {
 	t.Helper()
+	return newWorldOf(t, plenty, path, hosts)
+}
+
+func newWorldOf(t testing.TB, end memnic.End, path [2]fault.Config, hosts [2]maker) *world {
+	t.Helper()
 	w := &world{clock: clock{now: epoch}}
-	end := memnic.End{RxRing: 1 << 11, TxRing: 1 << 10, Frames: 1 << 13}
 	a, b, err := memnic.NewPair(&memnic.Config{A: end, B: end})
 	if err != nil {
 		t.Fatal(err)
@@ -55,7 +65,7 @@ func newWorld(t testing.TB, path [2]fault.Config, hosts [2]maker) *world {
 		cfg := path[i]
 		cfg.Dir, cfg.Now = fault.TX, w.clock.Now
 		if cfg.Limit == 0 {
-			cfg.Limit = 1 << 12
+			cfg.Limit = end.Frames // so it is frames that run out
 		}
 		log := &waitLog{Queue: dev.Queue(0)}
 		d, err := fault.Wrap(logged{dev, log}, cfg)
