@@ -215,6 +215,17 @@ var optionScripts = []script{
 		write 5000
 		> A 1(1000) x2 ack 1
 		quiet 100ms`},
+	{name: "ECN is offered", rfc: "3168 6.1.1", text: `
+		listen
+		< SEC 0(0) mss 1460
+		kernel: > SAE 0(0) ack 1
+		else: > SA 0(0) ack 1
+		< A 1(0) ack 1
+		accept
+		< PA 1(100) ack 1
+		> A 1(0) ack 101
+		read 100`,
+		differs: []difference{{kernel, "takes it", "ECE in the SYN-ACK of a host that is willing"}}},
 	{name: "a full segment beside SACK", rfc: "6691 2", text: `
 		listen
 		< S 0(0) mss 1000 sackok
