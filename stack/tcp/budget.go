@@ -39,6 +39,9 @@ const firstGrant = 16384
 func (e *Engine) initialGrant() uint32 {
 	grant := e.leastGrant()
 	free := e.cfg.Memory - e.used
+	if free < e.sendShare() {
+		return 0
+	}
 	switch {
 	case free < e.cfg.Memory/8:
 		grant = min(grant, 2048)
@@ -51,6 +54,12 @@ func (e *Engine) initialGrant() uint32 {
 		return 0
 	}
 	return grant
+}
+
+// sendShare is kept for what connections send: new ones don't take it. Were all
+// memory taken by the receive buffers of connections that ask, none would be answered.
+func (e *Engine) sendShare() int64 {
+	return max(e.cfg.Memory/64, min(8*maxChunk, e.cfg.Memory/8))
 }
 
 // leastGrant is what a receive buffer shrinks to.
