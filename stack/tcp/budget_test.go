@@ -3,6 +3,7 @@ package tcp
 import (
 	"errors"
 	"net/netip"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -62,6 +63,28 @@ func TestStarvedWriterIsTold(t *testing.T) {
 	s.run(t, 10*time.Second, func() bool { return told })
 	if n, _ := clients[1].Write(data[:1000]); n != 1000 {
 		t.Errorf("wrote %d bytes after having been told of room", n)
+	}
+}
+
+// TestConnectionsLeaveRoomToSend: however many connections there are, what they have to
+// say finds memory.
+func TestConnectionsLeaveRoomToSend(t *testing.T) {
+	s := newSim(t, 1, Config{Memory: 1 << 20})
+	var conns []*Conn
+	for i := 0; ; i++ {
+		c, err := s.hosts[0].e.Dial(s.now, MakeTuple(netip.AddrPortFrom(simAddr[0], uint16(1000+i)), netip.AddrPortFrom(simAddr[1], 80)))
+		if errors.Is(err, syscall.ENOBUFS) {
+			break
+		}
+		if err != nil || i > 10_000 {
+			t.Fatalf("dial %d: %v", i, err)
+		}
+		conns = append(conns, c)
+	}
+	for i, c := range conns[:min(len(conns), 100)] {
+		if n, err := c.Write([]byte("x")); n != 1 || err != nil {
+			t.Fatalf("connection %d of %d writes %d bytes: %v", i, len(conns), n, err)
+		}
 	}
 }
 
