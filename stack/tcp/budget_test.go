@@ -132,6 +132,36 @@ func TestReceiveBuffer(t *testing.T) {
 	}
 }
 
+// TestIdleConnectionsReserveLittle: connections that say nothing leave the budget to those
+// that do, and one that begins to receive has what it needs.
+func TestIdleConnectionsReserveLittle(t *testing.T) {
+	const n = 1000
+	s := newSim(t, 1, Config{Memory: 64 << 20})
+	s.checked = false
+	clients, servers := pair(t, s, n)
+	for i, h := range s.hosts {
+		if most := int64(n * (connCost + firstGrant)); h.e.used > most {
+			t.Errorf("host %d: %d idle connections count %d bytes, want at most %d", i, n, h.e.used, most)
+		}
+	}
+	data := make([]byte, 1<<16)
+	s.hosts[1].ready = func(c *Conn, _ Events) {
+		for {
+			if _, err := c.Read(data); err != nil {
+				return
+			}
+		}
+	}
+	// The first flight alone has the buffer grow: the next one is twice as large.
+	if _, err := clients[0].Write(data); err != nil {
+		t.Fatal(err)
+	}
+	s.idle(t, 35*time.Millisecond) // there and back and there: a flight and a half
+	if g := servers[0].rcvGrant; g < 64<<10 {
+		t.Errorf("a connection that receives has a buffer of %d", g)
+	}
+}
+
 // TestSynFlood: handshakes that are never finished take a bounded part of the memory,
 // and others still connect.
 func TestSynFlood(t *testing.T) {
