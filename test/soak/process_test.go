@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // process is what this process takes of the machine.
@@ -15,8 +16,19 @@ type process struct {
 	rss  uint64 // bytes of memory; 0 where /proc does not tell
 }
 
-// measure gives back what is free, and looks at what is left.
-func measure() (p process) {
+// measure gives back what is free, and looks at what is left. It does so for a while
+// and takes the least: timers keep the last world from being collected at once.
+func measure() process {
+	least := sample()
+	for range 20 {
+		time.Sleep(100 * time.Millisecond) // that while
+		p := sample()
+		least = process{min(least.heap, p.heap), min(least.rss, p.rss)}
+	}
+	return least
+}
+
+func sample() (p process) {
 	debug.FreeOSMemory() // also collects
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
@@ -37,7 +49,7 @@ func measure() (p process) {
 // exceeds says whether p is more than q by what neither chance nor the pools of a
 // runtime account for.
 func (p process) exceeds(q process) bool {
-	return p.heap > q.heap*5/4+8<<20 || p.rss > q.rss*5/4+64<<20
+	return p.heap > q.heap*5/4+4<<20 || p.rss > q.rss*5/4+64<<20
 }
 
 func (p process) String() string {
