@@ -124,8 +124,8 @@ func TestManyConnections(t *testing.T) {
 					return
 				}
 				defer c.Close()
-				_ = c.SetDeadline(time.Now().Add(apptest.Patience))
 				for j := range rounds {
+					_ = c.SetDeadline(time.Now().Add(apptest.Patience))
 					msg := fmt.Appendf(nil, "connection %d, round %d", i, j)
 					got := make([]byte, len(msg))
 					if _, err := c.Write(msg); err != nil {
