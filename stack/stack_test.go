@@ -269,7 +269,10 @@ func TestTCPEchoAcrossShards(t *testing.T) {
 					t.Fatalf("TCP mode is %v", server.TCPMode())
 				}
 				e := startEcho(t, server, 7)
-				const conns = 200
+				conns := 200
+				if raceEnabled {
+					conns = 60
+				}
 				var wg sync.WaitGroup
 				for i := range conns {
 					remote := netip.AddrPortFrom(serverAddr4, 7)
