@@ -33,13 +33,14 @@ test:
 	go run ./test/gotest $(TESTFLAGS) ./...
 
 # Simulations with SOAKSEEDS seeds, the conversations that wait for minutes, a gibibyte
-# each way through loss, connections of all kinds for SOAKTIME, and SOAKFUZZ of each
-# fuzz target of the TCP.
+# each way through loss, connections of all kinds for SOAKTIME (with the race detector,
+# and without, for the sake of the memory), and SOAKFUZZ of each fuzz target of the TCP.
 soak:
 	sh test/setup.sh test
 	$(SOAK) ./stack/tcp ./test/sim ./test/wire
 	$(SOAK) -v -run UnderLoss ./test/e2e
 	$(SOAK) -v -race ./test/soak
+	$(SOAK) -v ./test/soak
 	sh test/fuzz.sh $(SOAKFUZZ) ./stack/tcp
 
 # Nothing else should run on the machine meanwhile. The report is bin/bench.html;
