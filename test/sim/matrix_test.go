@@ -3,6 +3,7 @@ package sim
 import (
 	"fmt"
 	"math"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -79,6 +80,10 @@ func TestMatrix(t *testing.T) {
 				}
 				fmt.Fprintf(&table, "| %v | %v %% | %d |", rtt, 100*loss, queue)
 				for _, p := range matrixPairs {
+					if !p.exact && queue != 64 && !*update && os.Getenv("SHARDNET_SOAK") == "" {
+						table.WriteString(" - |") // netstack takes its time
+						continue
+					}
 					path := fault.Config{Seed: 7, Drop: loss, Delay: rtt / 2, Rate: matrixRate, Queue: queue}
 					back := fault.Config{Seed: 8, Drop: loss, Delay: rtt / 2}
 					r := transfer(t, newWorld(t, [2]fault.Config{path, back}, p.hosts), matrixSize, time.Hour)
