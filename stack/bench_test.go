@@ -121,10 +121,11 @@ func (a *askTask) ask() {
 // rr runs n requests over conns connections between two stacks of one shard, both
 // without a goroutine a connection. It returns the CPU time that is not the
 // client's, whose loop has a thread of its own.
-func rr(b *testing.B, mode stack.TCPMode, conns, n int) (server, wall time.Duration) {
+func rr(b *testing.B, tr stack.Transport, mode stack.TCPMode, conns, n int) (server, wall time.Duration) {
 	a, c := newBareCable(b, 1, 1)
 	scfg, ccfg := serverConfig(), clientConfig()
 	scfg.TCP = mode
+	scfg.Transport, ccfg.Transport = tr, tr
 	scfg.Spin = -1
 	if runtime.NumCPU() > 1 {
 		scfg.CPUs, ccfg.CPUs = []int{0}, []int{1}
@@ -184,9 +185,17 @@ func rr(b *testing.B, mode stack.TCPMode, conns, n int) (server, wall time.Durat
 // request costs a server over AF_XDP.
 func BenchmarkRR(b *testing.B) {
 	for _, conns := range []int{1, 64, 512} {
-		for _, mode := range []stack.TCPMode{stack.TCPInline, stack.TCPStock} {
-			b.Run(fmt.Sprintf("conns=%d/tcp=%v", conns, mode), func(b *testing.B) {
-				server, wall := rr(b, mode, conns, max(b.N, conns))
+		for _, tcp := range []struct {
+			name string
+			tr   stack.Transport
+			mode stack.TCPMode
+		}{
+			{"fast", stack.TransportFast, stack.TCPInline},
+			{"inline", stack.TransportNetstack, stack.TCPInline},
+			{"stock", stack.TransportNetstack, stack.TCPStock},
+		} {
+			b.Run(fmt.Sprintf("conns=%d/tcp=%s", conns, tcp.name), func(b *testing.B) {
+				server, wall := rr(b, tcp.tr, tcp.mode, conns, max(b.N, conns))
 				b.ReportMetric(float64(server.Nanoseconds())/float64(b.N), "server-ns/req")
 				b.ReportMetric(float64(b.N)/wall.Seconds(), "req/s")
 			})
@@ -197,9 +206,15 @@ func BenchmarkRR(b *testing.B) {
 // BenchmarkBulk is one TCP stream between two stacks of one shard over memory,
 // with a goroutine at each end.
 func BenchmarkBulk(b *testing.B) {
+	for _, tr := range transports {
+		b.Run("tcp="+tr.String(), func(b *testing.B) { benchmarkBulk(b, tr) })
+	}
+}
+
+func benchmarkBulk(b *testing.B, tr stack.Transport) {
 	const piece = 64 << 10
 	a, z := newBareCable(b, 1, 1)
-	server, client := startStack(b, a, serverConfig()), startStack(b, z, clientConfig())
+	server, client := startStack(b, a, serverConfigOn(tr)), startStack(b, z, clientConfigOn(tr))
 	l, err := server.Shard(0).ListenTCP(netip.AddrPortFrom(serverAddr4, 9), stack.SocketOptions{})
 	if err != nil {
 		b.Fatal(err)

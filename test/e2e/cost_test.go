@@ -93,11 +93,15 @@ func (p *serverProcess) cpu(t testing.TB) time.Duration {
 
 // serveChild serves echo on port 7 until standard input ends. The kind names, in
 // words: "tasks" (served on the shard's loop) or "conns" (a goroutine a
-// connection), "inline" or "stock" TCP, "pinned".
+// connection), "fast" TCP or netstack's "inline" or "stock", "pinned".
 func serveChild(iface, kind string) error {
 	runtime.GOMAXPROCS(1)
 	cfg := stackConfig()
-	if strings.Contains(kind, "stock") {
+	cfg.Transport = stack.TransportNetstack
+	switch {
+	case strings.Contains(kind, "fast"):
+		cfg.Transport = stack.TransportFast
+	case strings.Contains(kind, "stock"):
 		cfg.TCP = stack.TCPStock
 	}
 	if strings.Contains(kind, "pinned") {
@@ -232,6 +236,8 @@ func (l *lan) requests(t testing.TB, conns, per int, between func()) time.Durati
 func TestOneGoroutineOnTheDataPath(t *testing.T) {
 	l := newLAN(t, 1)
 	for kind, want := range map[string]func(n int) bool{
+		"tasks fast pinned":   func(n int) bool { return n == 1 },
+		"conns fast":          func(n int) bool { return n >= 64 },
 		"tasks inline pinned": func(n int) bool { return n == 1 },
 		"tasks stock":         func(n int) bool { return n > 1 }, // what is counted can be seen
 		"conns inline":        func(n int) bool { return n >= 64 },
@@ -251,7 +257,7 @@ func TestOneGoroutineOnTheDataPath(t *testing.T) {
 // on the loop beside netstack's own threading with a goroutine a connection, and
 // what lies between. The kinds take turns; each figure is a median.
 func BenchmarkRequestCost(b *testing.B) {
-	kinds := []string{"tasks inline pinned", "tasks inline", "tasks stock", "conns inline", "conns stock"}
+	kinds := []string{"tasks fast pinned", "tasks fast", "conns fast", "tasks inline pinned", "tasks inline", "tasks stock", "conns inline", "conns stock"}
 	const conns, rounds = 64, 5
 	per := max(b.N/conns, 2000)
 	l := newLAN(b, 1)
