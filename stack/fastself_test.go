@@ -83,10 +83,12 @@ func TestConnectionsWithoutRSS(t *testing.T) {
 		for i := range conns {
 			remote := netip.AddrPortFrom([]netip.Addr{serverAddr4, serverAddr6}[i%2], 7)
 			wg.Go(func() {
-				// Every third one from a port of its own, in another shard's range.
+				// Every third one from a port of its own, in the next shard's range: in its
+				// own, another connection may have been given it.
 				var local netip.AddrPort
 				if i%3 == 0 {
-					local = netip.AddrPortFrom([]netip.Addr{clientAddr4, clientAddr6}[i%2], uint16(33000+200*i))
+					const first, share = 32768, (60999 - 32768 + 1) / 4
+					local = netip.AddrPortFrom([]netip.Addr{clientAddr4, clientAddr6}[i%2], uint16(first+(i+1)%4*share+i))
 				}
 				f, err := client.Shard(i%4).DialTCP(local, remote, stack.SocketOptions{})
 				if err != nil {
