@@ -54,12 +54,7 @@ func (t *connTask) HandleSegment(p []byte) int {
 		c.offer()
 		return len(p)
 	}
-	rest := p[c.deliver(p):]
-	if len(rest) > 0 && c.state&connEnding == 0 {
-		c.in = c.loop.pool.reserve(nil, len(rest))
-		c.in.b = append(c.in.b, rest...)
-		c.checkFull()
-	}
+	c.deliverNew(p)
 	return len(p)
 }
 
@@ -151,12 +146,7 @@ func (c *EventConn) readOnce() (n int, all bool, err error) {
 		c.in = l.pool.consume(c.in, kept)
 	}
 	data := buf[:kept+n]
-	rest := data[c.deliver(data):]
-	if len(rest) > 0 && c.state&connEnding == 0 {
-		c.in = l.pool.reserve(nil, len(rest))
-		c.in.b = append(c.in.b, rest...)
-		c.checkFull()
-	}
+	c.deliverNew(data)
 	return n, kept+n < len(buf), nil
 }
 
@@ -170,6 +160,17 @@ func (c *EventConn) offer() {
 	c.checkFull()
 	if full && c.in.len() < c.loop.maxBuffered {
 		c.again() // reading had stopped
+	}
+}
+
+// deliverNew gives the handler data, while nothing else is kept, and keeps what it
+// leaves.
+func (c *EventConn) deliverNew(data []byte) {
+	rest := data[c.deliver(data):]
+	if len(rest) > 0 && c.state&connEnding == 0 {
+		c.in = c.loop.pool.reserve(nil, len(rest))
+		c.in.b = append(c.in.b, rest...)
+		c.checkFull()
 	}
 }
 

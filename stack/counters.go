@@ -154,7 +154,7 @@ func (sh *Shard) Stats() Stats {
 		HandDrops:     c.get(handoverDrops),
 		Merged:        c.get(groMerged),
 		ACKsSaved:     c.get(acksSaved),
-		TxDropped:     txDropped + c.get(replyDrops),
+		TxDropped:     txDropped + c.get(replyDrops) + opened.dropped,
 		Turns:         c.get(turns),
 		Sleeps:        c.get(sleeps),
 		Yields:        c.get(yields),

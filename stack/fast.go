@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"math"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,7 +52,7 @@ type fastTCP struct {
 }
 
 // fastCounts are what the engine does not count.
-type fastCounts struct{ accepted, dialed uint64 }
+type fastCounts struct{ accepted, dialed, dropped uint64 }
 
 func newFastTCP(sh *Shard, memory int64, secret [32]byte) (*fastTCP, error) {
 	f := &fastTCP{sh: sh, timerAt: math.MaxInt64}
@@ -164,21 +165,8 @@ func (f *fastTCP) ownsHere(p *packet) bool {
 }
 
 // tupleOf is the connection of a received packet.
-func tupleOf(p *packet) (t tcp.Tuple) {
-	t.Local, t.Remote = mapped(p.dst), mapped(p.src)
-	t.LocalPort, t.RemotePort = p.dstPort, p.srcPort
-	return t
-}
-
-// mapped is an address of 4 or 16 bytes, IPv4 in IPv6.
-func mapped(a []byte) (b [16]byte) {
-	if len(a) == 4 {
-		b[10], b[11] = 0xff, 0xff
-		copy(b[12:], a)
-		return b
-	}
-	copy(b[:], a)
-	return b
+func tupleOf(p *packet) tcp.Tuple {
+	return tcp.MakeTuple(netip.AddrPortFrom(addrOf(p.dst), p.dstPort), netip.AddrPortFrom(addrOf(p.src), p.srcPort))
 }
 
 // onData is the engine's Config.OnData: it offers payload, in its frame, to a
@@ -302,7 +290,9 @@ func (f *fastTCP) nextTimer() time.Duration {
 func (f *fastTCP) stats() (tcp.Stats, fastCounts) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.engine.Stats(), f.opened
+	n := f.opened
+	n.dropped = f.out.dropped
+	return f.engine.Stats(), n
 }
 
 // closeAll closes every connection in order, for Stack.Close.

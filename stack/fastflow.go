@@ -204,8 +204,7 @@ func (fl *fastFlow) end(abort bool) error {
 		fl.f.engine.SetTime(fl.f.sh.clock.nanos())
 		fl.giveUp(!abort)
 	}
-	fl.ready = readiness{}
-	fl.inFrame = nil
+	fl.ready.fn, fl.ready.task, fl.inFrame = nil, nil, nil
 	d := fl.dialed
 	fl.dialed = nil
 	fl.f.leaveTimed()

@@ -28,20 +28,19 @@ const (
 // Owner of the bytes: frames in stock, out and filled are on loan from the queue.
 // fastTCP.mu guards it all.
 type fastOutput struct {
-	f        *fastTCP
-	stock    []driver.Frame // empty
-	filled   []driver.Frame // to be sent, oldest first
-	out      driver.Frame   // between Frame and Send
-	flushing bool           // the loop flushes: more frames may be taken from the queue
-	short    bool           // and there were none
-	closed   bool
-	dropped  uint64 // segments that netstack did not take
-	now      int64  // of the loop's turn: calls of applications send, too
+	f       *fastTCP
+	stock   []driver.Frame // empty
+	filled  []driver.Frame // to be sent, oldest first
+	out     driver.Frame   // between Frame and Send
+	short   bool           // the last flush was short of frames
+	closed  bool
+	dropped uint64 // segments that netstack did not take
+	now     int64  // of the loop's turn: calls of applications send, too
 
 	hops    [fastHops]fastHop
-	scratch []byte     // a segment for netstack
-	odd     *tcp.Tuple // between Frame and Send: it is in scratch, for this connection
-	to      tcp.Tuple
+	scratch []byte    // a segment for netstack
+	odd     bool      // between Frame and Send: it is in scratch
+	to      tcp.Tuple // and of this connection
 }
 
 // fastHop is the next hop of one destination.
@@ -69,10 +68,8 @@ func (o *fastOutput) restock() {
 // flush sends what connections owe, and reports whether there is more, for which
 // there are frames. Loop only.
 func (o *fastOutput) flush(now int64) (more bool) {
-	o.flushing, o.short = true, false
-	more = o.f.engine.Flush(now)
-	o.flushing = false
-	return more && !o.short
+	o.short = false
+	return o.f.engine.Flush(now) && !o.short
 }
 
 // Frame implements tcp.Output.
@@ -82,8 +79,7 @@ func (o *fastOutput) Frame(_ *tcp.Conn, t *tcp.Tuple, n int) []byte {
 		if o.closed || n > len(o.scratch) {
 			return nil
 		}
-		o.to = *t
-		o.odd = &o.to
+		o.odd, o.to = true, *t
 		return o.scratch[:n]
 	}
 	if len(o.stock) == 0 && !o.takeMore() {
@@ -107,7 +103,7 @@ func (o *fastOutput) Frame(_ *tcp.Conn, t *tcp.Tuple, n int) []byte {
 // takeMore fills the stock while the loop has the engine: what it answers at once, such
 // as the FINs of a whole batch, may be more than the stock.
 func (o *fastOutput) takeMore() bool {
-	if o.flushing || o.f.held {
+	if o.f.held {
 		o.stock = o.stock[:o.f.sh.q.Alloc(o.stock[:cap(o.stock)])]
 	}
 	if len(o.stock) == 0 {
@@ -118,11 +114,11 @@ func (o *fastOutput) takeMore() bool {
 
 // Send implements tcp.Output.
 func (o *fastOutput) Send(_ *tcp.Conn, seg []byte) {
-	if o.odd != nil {
-		if !o.route(o.odd, seg) {
+	if o.odd {
+		if !o.route(&o.to, seg) {
 			o.dropped++
 		}
-		o.odd = nil
+		o.odd = false
 		return
 	}
 	o.filled = append(o.filled, o.out)
@@ -170,20 +166,11 @@ func (o *fastOutput) hop(t *tcp.Tuple) *[6]byte {
 
 // learn fills h with the next hop to dst.
 func (o *fastOutput) learn(h *fastHop, dst netip.Addr, t *tcp.Tuple) bool {
-	sh := o.f.sh
-	tx, now := sh.tx, sh.clock.nanos()
-	tx.mu.Lock()
-	known := tx.hops.get(dst, now)
-	if known == nil {
-		tx.mu.Unlock()
-		sh.learnHop(dst)
-		tx.mu.Lock()
-		known = tx.hops.get(dst, now)
-	}
+	known := o.f.sh.lockHop(dst)
+	defer o.f.sh.tx.mu.Unlock()
 	if known != nil {
 		*h = fastHop{addr: t.Remote, mac: known.mac, gen: known.turnOf, expires: known.expires}
 	}
-	tx.mu.Unlock()
 	return known != nil
 }
 

@@ -124,15 +124,7 @@ func (sh *Shard) sendSegment(r *stack.Route, params *stack.NetworkHeaderParams, 
 	if segments == 1 && ipLen+head+pkt.Data().Size() > sh.st.info.MTU {
 		return false
 	}
-	now := sh.clock.nanos()
-	t.mu.Lock()
-	h := t.hops.get(dst, now)
-	if h == nil {
-		t.mu.Unlock()
-		sh.learnHop(dst)
-		t.mu.Lock()
-		h = t.hops.get(dst, now)
-	}
+	h := sh.lockHop(dst)
 	if h == nil || t.closed || t.waiting > 0 || len(t.stock) < segments {
 		t.mu.Unlock()
 		return false

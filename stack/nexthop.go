@@ -99,6 +99,22 @@ func (t *transmitter) neighboursChanged() {
 	t.mu.Unlock()
 }
 
+// lockHop takes the transmitter's mutex and returns the next hop to dst, looked up
+// in netstack if need be, or nil if it is not known. The mutex is the caller's in
+// either case, and the hop its for as long.
+func (sh *Shard) lockHop(dst netip.Addr) *hop {
+	t, now := sh.tx, sh.clock.nanos()
+	t.mu.Lock()
+	h := t.hops.get(dst, now)
+	if h == nil {
+		t.mu.Unlock()
+		sh.learnHop(dst)
+		t.mu.Lock()
+		h = t.hops.get(dst, now)
+	}
+	return h
+}
+
 // learnHop looks dst up in netstack and remembers it, if its neighbour is known
 // and it is a host. If not, netstack begins to look for the neighbour, and is not
 // asked again before there is news of neighbours, or hopLife has passed: it keeps

@@ -90,21 +90,14 @@ func sealUDP(l4, src, dst, rest []byte) {
 // goroutine may call it.
 func (sh *Shard) sendUDP(src netip.Addr, port uint16, to netip.AddrPort, payload []byte) bool {
 	t, dst := sh.tx, to.Addr()
-	now := sh.clock.nanos()
-	t.mu.Lock()
-	h := t.hops.get(dst, now)
+	h := sh.lockHop(dst)
 	if h == nil {
-		t.mu.Unlock()
-		sh.learnHop(dst)
-		t.mu.Lock()
-		if h = t.hops.get(dst, now); h == nil {
-			lost := !t.hops.waits(dst, now)
-			if lost {
-				t.dropped++
-			}
-			t.mu.Unlock()
-			return lost
+		lost := !t.hops.waits(dst, sh.clock.nanos())
+		if lost {
+			t.dropped++
 		}
+		t.mu.Unlock()
+		return lost
 	}
 	if !src.IsValid() {
 		src = h.src

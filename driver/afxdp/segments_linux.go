@@ -219,10 +219,7 @@ func (q *queue) transmitRun(fs []driver.Frame) int {
 			return 0
 		}
 	}
-	tx := q.sock.tx
-	if tx.producer.Load() != tx.prod {
-		tx.producer.Store(tx.prod)
-	}
+	q.sock.tx.producer.Store(q.sock.tx.prod)
 	if q.flush() != nil || q.stuck {
 		return 0
 	}
