@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // cpuTime is the user and system time of the process, or of the calling thread.
@@ -59,7 +60,7 @@ func (a *acceptTask) RunOnShard() {
 			return
 		}
 		e := &echoTask{f: f, sh: a.sh, buf: make([]byte, 2048)}
-		a.sh.Serve(f, e)
+		f.Serve(e)
 	}
 }
 
@@ -121,10 +122,9 @@ func (a *askTask) ask() {
 // rr runs n requests over conns connections between two stacks of one shard, both
 // without a goroutine a connection. It returns the CPU time that is not the
 // client's, whose loop has a thread of its own.
-func rr(b *testing.B, tr stack.Transport, mode stack.TCPMode, conns, n int) (server, wall time.Duration) {
+func rr(b *testing.B, tr flow.Transport, conns, n int) (server, wall time.Duration) {
 	a, c := newBareCable(b, 1, 1)
 	scfg, ccfg := serverConfig(), clientConfig()
-	scfg.TCP = mode
 	scfg.Transport, ccfg.Transport = tr, tr
 	scfg.Spin = -1
 	if runtime.NumCPU() > 1 {
@@ -132,16 +132,13 @@ func rr(b *testing.B, tr stack.Transport, mode stack.TCPMode, conns, n int) (ser
 	} else {
 		ccfg.CPUs = []int{0}
 	}
-	if mode == stack.TCPStock {
-		scfg.CPUs = nil // its goroutines run anywhere
-	}
 	st, cl := startStack(b, a, scfg), startStack(b, c, ccfg)
 	l, err := st.Shard(0).ListenTCP(netip.AddrPortFrom(serverAddr4, 7), stack.SocketOptions{})
 	if err != nil {
 		b.Fatal(err)
 	}
 	accept := &acceptTask{l: l, sh: st.Shard(0)}
-	st.Shard(0).Serve(l, accept)
+	l.Serve(accept)
 	end := make(chan struct{})
 	failed := make(chan error, 1)
 	var done int
@@ -165,7 +162,7 @@ func rr(b *testing.B, tr stack.Transport, mode stack.TCPMode, conns, n int) (ser
 				default:
 				}
 			}}
-		cl.Shard(0).Serve(f, t)
+		f.Serve(t)
 	}
 	select {
 	case <-end:
@@ -187,15 +184,13 @@ func BenchmarkRR(b *testing.B) {
 	for _, conns := range []int{1, 64, 512} {
 		for _, tcp := range []struct {
 			name string
-			tr   stack.Transport
-			mode stack.TCPMode
+			tr   flow.Transport
 		}{
-			{"fast", stack.TransportFast, stack.TCPInline},
-			{"inline", stack.TransportNetstack, stack.TCPInline},
-			{"stock", stack.TransportNetstack, stack.TCPStock},
+			{"fast", flow.TransportFast},
+			{"netstack", flow.TransportNetstack},
 		} {
 			b.Run(fmt.Sprintf("conns=%d/tcp=%s", conns, tcp.name), func(b *testing.B) {
-				server, wall := rr(b, tcp.tr, tcp.mode, conns, max(b.N, conns))
+				server, wall := rr(b, tcp.tr, conns, max(b.N, conns))
 				b.ReportMetric(float64(server.Nanoseconds())/float64(b.N), "server-ns/req")
 				b.ReportMetric(float64(b.N)/wall.Seconds(), "req/s")
 			})

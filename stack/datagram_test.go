@@ -68,7 +68,7 @@ func (r *datagramRig) handle(local netip.AddrPort, h stack.DatagramHandler) (fs 
 		if err != nil {
 			r.t.Fatal(err)
 		}
-		if err := sh.HandleDatagrams(f, h); err != nil {
+		if err := f.HandleDatagrams(h); err != nil {
 			r.t.Fatal(err)
 		}
 		onLoop(sh, func() {})
@@ -303,7 +303,7 @@ func TestDatagramAnsweredInPlace(t *testing.T) {
 				// The loop publishes its counts when the turn's answers have left.
 				eventually(t, "two datagrams are counted, each way", func() bool {
 					s := r.st.Stats()
-					return s.UDPBypassed == 2 && s.UDPAnswered == 2 && s.UDPReceived == 2 && s.UDPSent == 2
+					return s.ToUDP == 2 && s.RepliesInPlace == 2 && s.UDPReceived == 2 && s.UDPSent == 2
 				})
 			})
 		}
@@ -538,7 +538,7 @@ func TestDatagramsThatAreNotPlain(t *testing.T) {
 					t.Errorf("answer is %q from %v to %v at %v", a.payload, a.src, a.dst, a.mac)
 				}
 			}
-			if got := r.st.Stats().UDPBypassed > 0; got != c.bypassed {
+			if got := r.st.Stats().ToUDP > 0; got != c.bypassed {
 				t.Errorf("bypassed netstack: %v", got)
 			}
 		})
@@ -611,7 +611,7 @@ func TestHandleDatagramsThatWait(t *testing.T) {
 	}
 	r.waitStats("datagrams queued", func(s stack.Stats) bool { return s.UDPReceived == waiting })
 	next := 0
-	if err := sh.HandleDatagrams(f, datagramFunc(func(d *stack.Datagram) {
+	if err := f.HandleDatagrams(datagramFunc(func(d *stack.Datagram) {
 		if string(d.Data) != fmt.Sprint(next) {
 			t.Errorf("datagram %q came in place %d", d.Data, next)
 		}
@@ -682,11 +682,11 @@ func TestDatagramAnswersWaitForTheRing(t *testing.T) {
 	}
 	r.pace(st, 0)
 	s := st.Stats()
-	if s.TxDropped == 0 || s.Queue.RxDropped != 0 || s.UDPBypassed != asked {
-		t.Errorf("%d answers and %d requests dropped of %d; want answers alone dropped", s.TxDropped, s.Queue.RxDropped, asked)
+	if s.Drops.Sent() == 0 || s.Queue.RxDropped != 0 || s.ToUDP != asked {
+		t.Errorf("%d answers and %d requests dropped of %d; want answers alone dropped", s.Drops.Sent(), s.Queue.RxDropped, asked)
 	}
 	full.full.Store(false)
-	r.waitStats("answers that waited", func(stack.Stats) bool { return r.seen-answered == asked-int(s.TxDropped) })
+	r.waitStats("answers that waited", func(stack.Stats) bool { return r.seen-answered == asked-int(s.Drops.Sent()) })
 	if got := r.seen - answered; got < 64 {
 		t.Errorf("only %d answers waited", got)
 	}
@@ -744,7 +744,7 @@ func TestCloseUnderDatagrams(t *testing.T) {
 			t.Fatal(err)
 		}
 		if i%4 < 2 {
-			sh.HandleDatagrams(f, datagramFunc(echoDatagram))
+			f.HandleDatagrams(datagramFunc(echoDatagram))
 		} else {
 			sig := newSignal()
 			f.Notify(sig.notify)

@@ -3,38 +3,36 @@ package stack
 import (
 	"encoding/binary"
 
-	"gvisor.dev/gvisor/pkg/tcpip/checksum"
+	"shardnet/driver/wire"
 )
 
 // FixChecksums sets the IPv4 header, TCP, UDP and ICMP checksums of frame, where
 // it can be parsed, so that a fuzzer gets beyond them.
 func FixChecksums(frame []byte) {
-	var p packet
-	if !p.parse(frame) || p.src == nil {
+	var p wire.Packet
+	if !p.Parse(frame) || p.Src == nil {
 		return
 	}
-	if p.etherType == etherTypeIPv4 {
-		ihl := int(frame[etherHeaderLen]&0x0f) * 4
-		h := frame[etherHeaderLen : etherHeaderLen+ihl]
-		h[10], h[11] = 0, 0
-		binary.BigEndian.PutUint16(h[10:], ^checksum.Checksum(h, 0))
+	if p.EtherType == wire.EtherTypeIPv4 {
+		ihl := int(frame[wire.EthernetLen]&0x0f) * 4
+		wire.SetIPv4Checksum(frame[wire.EthernetLen : wire.EthernetLen+ihl])
 	}
-	if p.l4 == nil {
+	if p.L4 == nil {
 		return
 	}
-	at, pseudo := 0, p.pseudoHeaderSum()
-	switch p.proto {
-	case protoTCP:
+	at, pseudo := 0, wire.PseudoSum(p.Proto, len(p.L4), p.Src, p.Dst)
+	switch p.Proto {
+	case wire.ProtoTCP:
 		at = 16
-	case protoUDP:
+	case wire.ProtoUDP:
 		at = 6
-	case protoICMPv6:
+	case wire.ProtoICMPv6:
 		at = 2
-	case protoICMP:
+	case wire.ProtoICMP:
 		at, pseudo = 2, 0
 	default:
 		return
 	}
-	p.l4[at], p.l4[at+1] = 0, 0
-	binary.BigEndian.PutUint16(p.l4[at:], ^checksum.Checksum(p.l4, pseudo))
+	p.L4[at], p.L4[at+1] = 0, 0
+	binary.BigEndian.PutUint16(p.L4[at:], ^wire.Checksum(p.L4, pseudo))
 }

@@ -39,10 +39,10 @@ func TestFastTCPAllocates(t *testing.T) {
 	}{
 		{"in the frame", func(_ *testing.T, sh *stack.Shard, f stack.Flow) {
 			inFrame = &segmentEcho{f: f}
-			sh.Serve(f, inFrame)
+			f.Serve(inFrame)
 		}},
 		{"by a task", func(_ *testing.T, sh *stack.Shard, f stack.Flow) {
-			sh.Serve(f, &echoTask{f: f, sh: sh, buf: make([]byte, 16<<10)})
+			f.Serve(&echoTask{f: f, sh: sh, buf: make([]byte, 16<<10)})
 		}},
 		{"by a goroutine", func(t *testing.T, _ *stack.Shard, f stack.Flow) {
 			served := make(chan struct{})

@@ -59,7 +59,7 @@ func TestFlowAfterClose(t *testing.T) {
 			}
 			c.Abort()
 			c.Notify(nil)
-			if c.Quiet() {
+			if c.Established() {
 				t.Errorf("%s, and quiet", name)
 			}
 			if c.LocalAddr() != local || c.RemoteAddr() != netip.AddrPortFrom(serverAddr4, 7) || c.Shard() != 0 {
@@ -230,10 +230,10 @@ func TestConcurrentCalls(t *testing.T) {
 			buf, data := make([]byte, 4096), make([]byte, 3000)
 			loop(func() { n, _ := c.Flow.Read(buf); got.Add(int64(n)) })
 			loop(func() { c.Flow.Write(data) })
-			loop(func() { c.Quiet(); c.ConnectError(); c.SetNoDelay(round%2 == 0); c.SetReadBuffer(1 << 16) })
+			loop(func() { c.Established(); c.ConnectError(); c.SetNoDelay(round%2 == 0); c.SetReadBuffer(1 << 16) })
 			loop(func() { c.SetKeepAlive(true, time.Second, time.Second, 2); c.SetWriteBuffer(1 << 16) })
 			loop(func() { c.Notify(func(stack.Events) {}); client.Stats() })
-			loop(func() { onLoop(client.Shard(round%2), func() { c.Quiet() }) })
+			loop(func() { onLoop(client.Shard(round%2), func() { c.Established() }) })
 			want := got.Load() + 20_000
 			eventually(t, "data goes round", func() bool { return got.Load() > want })
 			for range 3 {

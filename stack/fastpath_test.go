@@ -91,7 +91,7 @@ func TestSegmentsThatAreNotPlain(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				p := connectSegments(t, tr, c.v6, 1460, func(sh *stack.Shard, f stack.Flow) {
-					sh.Serve(f, &echoTask{f: f, sh: sh, buf: make([]byte, 2048)})
+					f.Serve(&echoTask{f: f, sh: sh, buf: make([]byte, 2048)})
 				})
 				ask := func(question string, as func(t *testing.T, frame []byte) [][]byte) {
 					t.Helper()

@@ -13,6 +13,7 @@ import (
 
 	"shardnet/driver"
 	"shardnet/stack"
+	"shardnet/stack/drop"
 )
 
 // dialOn is dial with tr as the TCP.
@@ -118,7 +119,7 @@ func TestConnectionsWithoutRSS(t *testing.T) {
 			t.Errorf("%d of %d connections accepted", sum, conns)
 		}
 		for name, st := range map[string]*stack.Stack{"server": server, "client": client} {
-			if s := st.Stats(); s.HandDrops != 0 || s.TxDropped != 0 {
+			if s := st.Stats(); s.Drops[drop.HandoverFull] != 0 || s.Drops.Sent() != 0 {
 				t.Errorf("%s: %+v", name, s)
 			}
 		}

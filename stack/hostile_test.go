@@ -12,6 +12,7 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"shardnet/stack"
+	"shardnet/stack/drop"
 )
 
 func heapMiB() float64 {
@@ -65,7 +66,7 @@ func testSYNFlood(t *testing.T, tr stack.Transport) {
 	p.ping(2)
 	p.handshake(40001, 7)
 	p.pace(st, 0)
-	if s := st.Stats(); s.RxBadChecksum+s.RxMalformed+s.Queue.RxDropped > 0 || s.RxPackets < uint64(n) {
+	if s := st.Stats(); s.Drops[drop.BadChecksum]+s.Drops[drop.Malformed]+s.Queue.RxDropped > 0 || s.RxPackets < uint64(n) {
 		t.Errorf("the flood did not reach the listener: %+v", s)
 	}
 	if grown := heapMiB() - before; grown > 150 {
@@ -110,7 +111,7 @@ func TestFragmentFlood(t *testing.T) {
 	}
 	p.ping(2)
 	p.pace(st, 0)
-	if s := st.Stats(); s.RxPackets < uint64(n) || s.RxMalformed+s.RxBadChecksum+s.HandDrops+s.Queue.RxDropped > 0 {
+	if s := st.Stats(); s.RxPackets < uint64(n) || s.Drops[drop.Malformed]+s.Drops[drop.BadChecksum]+s.Drops[drop.HandoverFull]+s.Queue.RxDropped > 0 {
 		t.Errorf("the flood did not reach reassembly: %+v", s)
 	}
 	if grown := heapMiB() - before; grown > 100 {

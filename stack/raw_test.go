@@ -12,6 +12,7 @@ import (
 
 	"shardnet/driver"
 	"shardnet/stack"
+	"shardnet/stack/drop"
 )
 
 // rawPeer sits on the other end of the cable with no stack: it sends frames as
@@ -103,7 +104,7 @@ func (p *rawPeer) pace(st *stack.Stack, i int) {
 	for {
 		p.poll()
 		s := st.Stats()
-		if sent := p.dev.Queue(0).Stats().TxPackets; s.RxPackets+s.Queue.RxDropped >= sent && s.HandedIn+s.HandDrops >= s.HandedOut {
+		if sent := p.dev.Queue(0).Stats().TxPackets; s.RxPackets+s.Queue.RxDropped >= sent && s.HandedIn+s.Drops[drop.HandoverFull] >= s.HandedOut {
 			return
 		}
 		if time.Now().After(deadline) {

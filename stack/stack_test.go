@@ -20,6 +20,8 @@ import (
 	"shardnet/driver/drivertest"
 	"shardnet/driver/memnic"
 	"shardnet/stack"
+	"shardnet/stack/drop"
+	"shardnet/stack/flow"
 )
 
 var (
@@ -251,22 +253,14 @@ func askEcho(c *conn, question []byte) error {
 }
 
 func TestTCPEchoAcrossShards(t *testing.T) {
-	for _, k := range []struct {
-		transport stack.Transport
-		mode      stack.TCPMode
-	}{
-		{stack.TransportNetstack, stack.TCPInline}, {stack.TransportNetstack, stack.TCPStock},
-		{stack.TransportFast, stack.TCPInline}, {stack.TransportFast, stack.TCPStock},
-	} {
-		mode := k.mode
+	for _, tr := range []flow.Transport{flow.TransportNetstack, flow.TransportFast} {
 		for _, c := range []struct{ server, client int }{{1, 1}, {2, 2}, {4, 1}, {1, 4}, {4, 3}} {
-			t.Run(fmt.Sprintf("%v/tcp=%v/server=%d/client=%d", k.transport, mode, c.server, c.client), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%v/server=%d/client=%d", tr, c.server, c.client), func(t *testing.T) {
 				a, b := newCable(t, c.server, c.client)
-				scfg, ccfg := serverConfigOn(k.transport), clientConfigOn(k.transport)
-				scfg.TCP, ccfg.TCP = mode, mode
+				scfg, ccfg := serverConfigOn(tr), clientConfigOn(tr)
 				server, client := startStack(t, a, scfg), startStack(t, b, ccfg)
-				if server.TCPMode() != mode {
-					t.Fatalf("TCP mode is %v", server.TCPMode())
+				if !server.NetstackInline() {
+					t.Fatal("netstack's TCP does not run on the loops")
 				}
 				e := startEcho(t, server, 7)
 				conns := 200
@@ -307,7 +301,7 @@ func TestTCPEchoAcrossShards(t *testing.T) {
 				}
 				for name, st := range map[string]*stack.Stack{"server": server, "client": client} {
 					s := st.Stats()
-					if s.WrongShard != 0 || s.HandDrops != 0 || s.RxBadChecksum != 0 || s.RxMalformed != 0 || s.TxDropped != 0 {
+					if s.WrongShard != 0 || s.Drops[drop.HandoverFull] != 0 || s.Drops[drop.BadChecksum] != 0 || s.Drops[drop.Malformed] != 0 || s.Drops.Sent() != 0 {
 						t.Errorf("%s: %+v", name, s)
 					}
 				}
@@ -357,7 +351,7 @@ func testTenThousandConnections(t *testing.T, tr stack.Transport) {
 			if sum != total {
 				t.Errorf("%d of %d connections accepted", sum, total)
 			}
-			if s := server.Stats(); s.WrongShard != 0 || s.HandDrops != 0 {
+			if s := server.Stats(); s.WrongShard != 0 || s.Drops[drop.HandoverFull] != 0 {
 				t.Errorf("%d packets came to the wrong shard: %+v", s.WrongShard, s)
 			}
 		})
@@ -676,7 +670,7 @@ func bulk(t *testing.T, tr stack.Transport) (again uint64) {
 	}
 	for name, st := range map[string]*stack.Stack{"server": server, "client": client} {
 		s := st.Stats()
-		if s.TxDropped > 0 {
+		if s.Drops.Sent() > 0 {
 			t.Errorf("%s dropped packets: %+v", name, s)
 		}
 		again = max(again, s.Retransmits)
@@ -996,7 +990,7 @@ func testServeTellsOfClose(t *testing.T, tr stack.Transport) {
 			t.Fatal(err)
 		}
 		ran := make(chan struct{}, 100)
-		if err := sh.Serve(l, taskFunc(func() { ran <- struct{}{} })); err != nil {
+		if err := l.Serve(taskFunc(func() { ran <- struct{}{} })); err != nil {
 			t.Fatal(err)
 		}
 		<-ran

@@ -54,7 +54,7 @@ func testSegmentsOfNoHost(t *testing.T, tr stack.Transport) {
 func TestConnectionFollowsItsNeighbour(t *testing.T) {
 	bothFamilies(t, func(t *testing.T, tr stack.Transport, v6 bool) {
 		p := connectSegments(t, tr, v6, 1460, func(sh *stack.Shard, f stack.Flow) {
-			sh.Serve(f, &echoTask{f: f, sh: sh, buf: make([]byte, 2048)})
+			f.Serve(&echoTask{f: f, sh: sh, buf: make([]byte, 2048)})
 		})
 		ask := func(want net.HardwareAddr) {
 			t.Helper()

@@ -86,7 +86,7 @@ func connectSegments(t *testing.T, tr stack.Transport, v6 bool, mss uint16, serv
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = sh.Serve(l, taskFunc(func() {
+	err = l.Serve(taskFunc(func() {
 		for {
 			f, err := l.Accept()
 			if err != nil {
@@ -137,7 +137,7 @@ func bothFamilies(t *testing.T, f func(t *testing.T, tr stack.Transport, v6 bool
 func TestAnswerAcknowledges(t *testing.T) {
 	bothFamilies(t, func(t *testing.T, tr stack.Transport, v6 bool) {
 		p := connectSegments(t, tr, v6, 1460, func(sh *stack.Shard, f stack.Flow) {
-			sh.Serve(f, &echoTask{f: f, sh: sh, buf: make([]byte, 2048)})
+			f.Serve(&echoTask{f: f, sh: sh, buf: make([]byte, 2048)})
 		})
 		for range 3 {
 			p.batch(p.data([]byte("hello")))
@@ -161,7 +161,7 @@ func TestOneACKForABatch(t *testing.T) {
 		var read []byte
 		p := connectSegments(t, tr, v6, 1460, func(sh *stack.Shard, f stack.Flow) {
 			buf := make([]byte, 4096)
-			sh.Serve(f, taskFunc(func() {
+			f.Serve(taskFunc(func() {
 				for {
 					n, err := f.Read(buf)
 					if err != nil {

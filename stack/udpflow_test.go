@@ -84,8 +84,8 @@ func TestUDPToSilentNeighbour(t *testing.T) {
 	if grown := heapMiB() - before; grown > 4 {
 		t.Errorf("heap grew by %.1f MiB in 100000 writes to a neighbour that is silent", grown)
 	}
-	if s := r.st.Stats(); s.TxDropped < 90_000 {
-		t.Errorf("%d of 101000 datagrams counted as dropped", s.TxDropped)
+	if s := r.st.Stats(); s.Drops.Sent() < 90_000 {
+		t.Errorf("%d of 101000 datagrams counted as dropped", s.Drops.Sent())
 	}
 }
 
@@ -273,8 +273,8 @@ func TestDialUDPTakesItsPeersAlone(t *testing.T) {
 			if a := r.awaitAnswer(); a.src != netip.AddrPortFrom(fam.dst, 7) || a.dst != netip.AddrPortFrom(fam.src, 1000) {
 				t.Errorf("sent from %v to %v", a.src, a.dst)
 			}
-			if s := r.st.Stats(); s.UDPBypassed != 1 {
-				t.Errorf("%d datagrams bypassed netstack", s.UDPBypassed)
+			if s := r.st.Stats(); s.ToUDP != 1 {
+				t.Errorf("%d datagrams bypassed netstack", s.ToUDP)
 			}
 		})
 	}
@@ -390,7 +390,7 @@ func TestDatagramsHandedOver(t *testing.T) {
 			t.Fatalf("answer %d is %q from %v", i, a.payload, a.src)
 		}
 	}
-	if s := st.Stats(); s.HandedIn < 2*n || s.UDPBypassed != 2*n || s.UDPAnswered != 0 {
+	if s := st.Stats(); s.HandedIn < 2*n || s.ToUDP != 2*n || s.RepliesInPlace != 0 {
 		t.Errorf("stats: %+v", s)
 	}
 }

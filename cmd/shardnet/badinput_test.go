@@ -67,8 +67,6 @@ func TestBadInput(t *testing.T) {
 		{"memory for netstack's TCP", append(mem, "--tcp", "netstack", "--tcp-memory", "64"), []string{"leave out --tcp-memory", "--tcp fast"}},
 		{"negative memory", append(mem, "--tcp-memory", "-1"), []string{"-1 MiB", "--tcp-memory 1"}},
 		{"TCP on the kernel's sockets", []string{"--driver", "kernel", "-a", "127.0.0.1/8", "--tcp", "netstack"}, []string{"leave out --tcp"}},
-		{"netstack's goroutines without netstack", append(mem, "--tcp", "fast", "--netstack-tcp", "stock"), []string{"leave out --netstack-tcp", "--tcp netstack"}},
-		{"no such netstack TCP", append(mem, "--netstack-tcp", "reno"), []string{`"reno"`, "inline, stock"}},
 
 		{"negative shards", append(mem, "--shards", "-1"), []string{"-1 shards", "--shards"}},
 		{"CPUs in words", append(mem, "--cpus", "all"), []string{`"all"`, "0,1 or 2-5"}},

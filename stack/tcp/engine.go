@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"syscall"
 	"time"
+
+	"shardnet/stack/flow"
 )
 
 // ErrWouldBlock is returned by calls that cannot go on at once: no data, no room,
 // no connection waiting. Events tell when to try again.
-var ErrWouldBlock = errors.New("operation would block")
+var ErrWouldBlock = flow.ErrWouldBlock
 
 // Output takes the segments an Engine makes. Its methods must not call the engine.
 type Output interface {

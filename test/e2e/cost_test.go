@@ -93,7 +93,7 @@ func (p *serverProcess) cpu(t testing.TB) time.Duration {
 
 // serveChild serves echo on port 7 until standard input ends. The kind names, in
 // words: "tasks" (served on the shard's loop) or "conns" (a goroutine a
-// connection), "fast" TCP or netstack's "inline" or "stock", "pinned".
+// connection), "fast" TCP or "netstack", "pinned".
 func serveChild(iface, kind string) error {
 	runtime.GOMAXPROCS(1)
 	cfg := stackConfig()
@@ -101,8 +101,6 @@ func serveChild(iface, kind string) error {
 	switch {
 	case strings.Contains(kind, "fast"):
 		cfg.Transport = stack.TransportFast
-	case strings.Contains(kind, "stock"):
-		cfg.TCP = stack.TCPStock
 	}
 	if strings.Contains(kind, "pinned") {
 		cfg.CPUs = []int{0}
@@ -236,11 +234,10 @@ func (l *lan) requests(t testing.TB, conns, per int, between func()) time.Durati
 func TestOneGoroutineOnTheDataPath(t *testing.T) {
 	l := newLAN(t, 1)
 	for kind, want := range map[string]func(n int) bool{
-		"tasks fast pinned":   func(n int) bool { return n == 1 },
-		"conns fast":          func(n int) bool { return n >= 64 },
-		"tasks inline pinned": func(n int) bool { return n == 1 },
-		"tasks stock":         func(n int) bool { return n > 1 }, // what is counted can be seen
-		"conns inline":        func(n int) bool { return n >= 64 },
+		"tasks fast pinned":     func(n int) bool { return n == 1 },
+		"conns fast":            func(n int) bool { return n >= 64 },
+		"tasks netstack pinned": func(n int) bool { return n == 1 },
+		"conns netstack":        func(n int) bool { return n >= 64 },
 	} {
 		p := l.startServer(t, kind)
 		l.requests(t, 64, 20, func() {
@@ -254,10 +251,9 @@ func TestOneGoroutineOnTheDataPath(t *testing.T) {
 
 // BenchmarkRequestCost is what a TCP request and its response, 64 bytes each, on
 // 64 connections of kernel clients, cost the server's process: run to completion
-// on the loop beside netstack's own threading with a goroutine a connection, and
-// what lies between. The kinds take turns; each figure is a median.
+// on the loop, pinned and not, beside a goroutine a connection, on both TCPs. The kinds take turns; each figure is a median.
 func BenchmarkRequestCost(b *testing.B) {
-	kinds := []string{"tasks fast pinned", "tasks fast", "conns fast", "tasks inline pinned", "tasks inline", "tasks stock", "conns inline", "conns stock"}
+	kinds := []string{"tasks fast pinned", "tasks fast", "conns fast", "tasks netstack pinned", "tasks netstack", "conns netstack"}
 	const conns, rounds = 64, 5
 	per := max(b.N/conns, 2000)
 	l := newLAN(b, 1)
@@ -279,7 +275,6 @@ func BenchmarkRequestCost(b *testing.B) {
 		b.ReportMetric(median(cost[kind]), name+"-ns/req")
 		b.Logf("%-20s %6.0f ns/req  %7.0f req/s", kind, median(cost[kind]), median(rate[kind]))
 	}
-	b.ReportMetric(median(cost["tasks inline pinned"])/median(cost["conns stock"]), "pinned/stock")
 	b.ReportMetric(0, "ns/op")
 }
 

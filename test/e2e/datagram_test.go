@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"shardnet/stack"
+	"shardnet/stack/drop"
 )
 
 // datagramFunc is a stack.DatagramHandler.
@@ -84,7 +85,7 @@ func TestDatagramHandlerAndKernel(t *testing.T) {
 				}
 			}
 		}
-		if s := st.Stats(); s.UDPAnswered == 0 || s.RxBadChecksum != 0 {
+		if s := st.Stats(); s.RepliesInPlace == 0 || s.Drops[drop.BadChecksum] != 0 {
 			t.Errorf("stats: %+v", s)
 		}
 	})

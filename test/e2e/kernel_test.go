@@ -16,6 +16,7 @@ import (
 
 	"shardnet/socketapi"
 	"shardnet/stack"
+	"shardnet/stack/drop"
 	"shardnet/test/netlab"
 )
 
@@ -129,7 +130,7 @@ func TestChecksumsOfAKernelPeer(t *testing.T) {
 			}
 		}
 	}
-	if n := st.Stats().RxBadChecksum; n != 0 {
+	if n := st.Stats().Drops[drop.BadChecksum]; n != 0 {
 		t.Errorf("%d frames of a kernel peer were dropped for their checksum", n)
 	}
 }

@@ -136,8 +136,8 @@ func eachLossy(t *testing.T, f func(t *testing.T, l *lan, st *stack.Stack, size 
 			size, limit := lossTransfer(transport)
 			f(t, l, st, size, limit)
 			s := st.Stats()
-			if ours := s.TCPBypassed > 0; ours != (transport == stack.TransportFast) {
-				t.Errorf("%d segments went to the shards' own TCP", s.TCPBypassed)
+			if ours := s.ToEngine > 0; ours != (transport == stack.TransportFast) {
+				t.Errorf("%d segments went to the shards' own TCP", s.ToEngine)
 			}
 			t.Logf("%d segments sent again of %d packets", s.Retransmits, s.Queue.TxPackets)
 		})

@@ -19,6 +19,7 @@ import (
 	"shardnet/cmd/shardnet/internal/report"
 	"shardnet/driver"
 	"shardnet/stack"
+	"shardnet/stack/drop"
 )
 
 // Kinds of server. A peer has a name of its own.
@@ -245,14 +246,14 @@ func stackCounters(st *stack.Stack) map[string]uint64 {
 		"rx_packets":      s.RxPackets,
 		"tx_packets":      s.Queue.TxPackets,
 		"doorbells":       s.Queue.Doorbells,
-		"tcp_bypassed":    s.TCPBypassed,
+		"tcp_bypassed":    s.ToEngine,
 		"turns":           s.Turns,
 		"sleeps":          s.Sleeps,
 		"acks_saved":      s.ACKsSaved,
 		"retransmits":     s.Retransmits,
-		"rx_bad_checksum": s.RxBadChecksum,
-		"rx_dropped":      s.Queue.RxDropped + s.HandDrops + s.UDPDropped,
-		"tx_dropped":      s.TxDropped + s.Queue.TxErrors,
+		"rx_bad_checksum": s.Drops[drop.BadChecksum],
+		"rx_dropped":      s.Queue.RxDropped + s.Drops[drop.HandoverFull] + s.UDPDropped,
+		"tx_dropped":      s.Drops.Sent() + s.Queue.TxErrors,
 		"wrong_shard":     s.WrongShard,
 	}
 }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -17,8 +16,7 @@ import (
 type network struct {
 	driver, mode  choice
 	api, tcp      choice // "" is the default
-	netstackTCP   choice
-	tcpMemory     int // MiB
+	tcpMemory     int    // MiB
 	iface         string
 	addresses     prefixes
 	gateways      addrs
@@ -38,7 +36,6 @@ func (n *network) register(cmd *cobra.Command, port int) {
 	n.driver = choice{serve.Drivers[0], serve.Drivers}
 	n.mode = choice{serve.Modes[0], serve.Modes}
 	n.api, n.tcp = choice{"", serve.APIs}, choice{"", serve.Transports}
-	n.netstackTCP = choice{"", []string{stack.TCPInline.String(), stack.TCPStock.String()}}
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVarP(&n.iface, "interface", "i", "", "network interface to serve on")
@@ -55,7 +52,6 @@ func (n *network) register(cmd *cobra.Command, port int) {
 	f.Var(&n.faults, "fault", "make the network bad: frames of the stack are lost, repeated, ...,\nin and out, as in drop=1%,reorder=2%,dup=0.1%,corrupt=1e-4,delay=5ms,\nrate=10mbit,queue=64,dir=rx,seed=7")
 	f.Var(&n.api, "api", "what the app is served by: callbacks on the shards' own\ngoroutines (handler, the default), or net.Conn and a goroutine\na connection (conn, all there is on the kernel's sockets)")
 	f.Var(&n.tcp, "tcp", "implementation of TCP: shardnet's own (fast, the default), or\ngVisor's (netstack)")
-	f.Var(&n.netstackTCP, "netstack-tcp", "goroutines that run netstack's TCP: the shard's own (inline), or\nits own (stock); takes --tcp netstack")
 	f.IntVar(&n.tcpMemory, "tcp-memory", 0, "memory for connections in MiB, of --tcp fast, their buffers counted as\nif they were full (default: a third of the machine's)")
 	f.BoolVar(&n.json, "json", false, "report in JSON, an object a line")
 	f.BoolVarP(&n.verbose, "verbose", "v", false, "log details")
@@ -77,16 +73,6 @@ func (n *network) config(std Streams) (*serve.Config, error) {
 	if n.tcpMemory < 0 || n.tcpMemory > most {
 		return nil, fmt.Errorf("memory of %d MiB can't be: give --tcp-memory 1 or more", n.tcpMemory)
 	}
-	if n.netstackTCP.value != "" {
-		if n.tcp.value == stack.TransportFast.String() {
-			return nil, errors.New("netstack's goroutines say nothing of the fast TCP: leave out --netstack-tcp, or give --tcp netstack")
-		}
-		n.tcp.value = stack.TransportNetstack.String()
-	}
-	tcp := stack.TCPInline
-	if n.netstackTCP.value == stack.TCPStock.String() {
-		tcp = stack.TCPStock
-	}
 	return &serve.Config{
 		Driver:    n.driver.value,
 		Mode:      n.mode.value,
@@ -100,7 +86,6 @@ func (n *network) config(std Streams) (*serve.Config, error) {
 		Spin:      spin,
 		API:       n.api.value,
 		Transport: n.tcp.value,
-		TCP:       tcp,
 		TCPMemory: int64(n.tcpMemory) << 20,
 		Capture:   n.capture,
 		Faults:    n.faults.cfg,

@@ -38,7 +38,7 @@ func newPeer(far driver.Device, cfg *Config) (*stack.Stack, error) {
 		addrs = append(addrs, p)
 		cfg.Logger.Debug("client's address on the cable", "address", p)
 	}
-	return stack.New(far, &stack.Config{Addresses: addrs, Spin: cfg.Spin, TCP: cfg.TCP, Transport: cfg.transport(), Logger: cfg.Logger})
+	return stack.New(far, &stack.Config{Addresses: addrs, Spin: cfg.Spin, Transport: cfg.transport(), Logger: cfg.Logger})
 }
 
 // neighbour picks an address of a's subnet that is not taken.

@@ -51,7 +51,6 @@ type Config struct {
 	Spin      time.Duration // as stack.Config.Spin
 	API       string        // one of APIs; "" is "handler", and "conn" on the kernel's sockets
 	Transport string        // one of Transports; "" is "fast", and the kernel's on its sockets
-	TCP       stack.TCPMode // of netstack
 	TCPMemory int64         // bytes, as stack.Config has it; for "fast" only
 	Capture   string        // file to record the traffic in; "" is none
 	Faults    *fault.Config // what befalls the frames of an app's stack; nil is nothing

@@ -15,6 +15,7 @@ import (
 	"shardnet/driver/pcap"
 	"shardnet/socketapi"
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // network is what an app is served on. Its methods but done are called in the
@@ -91,7 +92,6 @@ func openStack(cfg *Config, capture io.WriteCloser) (_ network, err error) {
 		Shards:    cfg.Shards,
 		CPUs:      cfg.CPUs,
 		Spin:      cfg.Spin,
-		TCP:       cfg.TCP,
 		Transport: cfg.transport(),
 		TCPMemory: cfg.TCPMemory,
 		Logger:    cfg.Logger,
@@ -149,8 +149,8 @@ func (n *stackNetwork) describe(s *Start) {
 	s.MAC = info.MAC.String()
 	s.Queues, s.Shards = info.Queues, n.st.Shards()
 	s.Steering, s.TCP = n.st.Steering(), n.st.Transport().String()
-	if n.st.Transport() == stack.TransportNetstack {
-		s.NetstackTCP = n.st.TCPMode().String()
+	if n.st.Transport() == flow.TransportNetstack && !n.st.NetstackInline() {
+		s.NetstackTCP = "stock"
 	}
 }
 

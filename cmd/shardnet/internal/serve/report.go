@@ -4,12 +4,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"shardnet/cmd/shardnet/internal/load"
 	"shardnet/stack"
+	"shardnet/stack/drop"
 )
 
 // Start is the start-up line: what is truly in force.
@@ -53,35 +56,40 @@ func (s *Start) String() string {
 // ShardCounters are what a summary says of a shard. On kernel sockets only
 // Connections is known.
 type ShardCounters struct {
-	Connections   uint64 `json:"connections"` // accepted
-	Datagrams     uint64 `json:"datagrams"`   // delivered to sockets
-	RxPackets     uint64 `json:"rx_packets"`
-	TxPackets     uint64 `json:"tx_packets"`
-	WrongShard    uint64 `json:"wrong_shard"`
-	HandedOver    uint64 `json:"handed_over"`
-	Retransmits   uint64 `json:"retransmits"`
-	RxBadChecksum uint64 `json:"rx_bad_checksum"`
-	RxMalformed   uint64 `json:"rx_malformed"`
-	RxDropped     uint64 `json:"rx_dropped"` // for want of a frame, a ring entry, or room in a socket
-	TxDropped     uint64 `json:"tx_dropped"`
+	Connections uint64 `json:"connections"` // accepted
+	Datagrams   uint64 `json:"datagrams"`   // delivered to sockets
+	RxPackets   uint64 `json:"rx_packets"`
+	TxPackets   uint64 `json:"tx_packets"`
+	WrongShard  uint64 `json:"wrong_shard"`
+	HandedOver  uint64 `json:"handed_over"`
+	Retransmits uint64 `json:"retransmits"`
+	RxDropped   uint64 `json:"rx_dropped"` // by the driver, by a shard, and by netstack for want of room in a socket
+	TxDropped   uint64 `json:"tx_dropped"`
+	// Drops is why shards dropped packets: the reasons of package stack/drop that have any.
+	Drops map[string]uint64 `json:"drops,omitempty"`
 
 	RxFaults *FaultCounters `json:"rx_faults,omitempty"` // with --fault only
 	TxFaults *FaultCounters `json:"tx_faults,omitempty"`
 }
 
 func shardCounters(s stack.Stats) ShardCounters {
+	drops := map[string]uint64{}
+	for r, n := range s.Drops {
+		if n > 0 {
+			drops[drop.Reason(r).String()] = n
+		}
+	}
 	return ShardCounters{
-		Connections:   s.Connections,
-		Datagrams:     s.UDPReceived,
-		RxPackets:     s.RxPackets,
-		TxPackets:     s.Queue.TxPackets,
-		WrongShard:    s.WrongShard,
-		HandedOver:    s.HandedOut,
-		Retransmits:   s.Retransmits,
-		RxBadChecksum: s.RxBadChecksum,
-		RxMalformed:   s.RxMalformed,
-		RxDropped:     s.Queue.RxDropped + s.HandDrops + s.UDPDropped,
-		TxDropped:     s.TxDropped + s.Queue.TxErrors,
+		Connections: s.Connections,
+		Datagrams:   s.UDPReceived,
+		RxPackets:   s.RxPackets,
+		TxPackets:   s.Queue.TxPackets,
+		WrongShard:  s.WrongShard,
+		HandedOver:  s.HandedOut,
+		Retransmits: s.Retransmits,
+		RxDropped:   s.Queue.RxDropped + s.Drops.Received() + s.UDPDropped - s.Drops[drop.SocketBufferFull],
+		TxDropped:   s.Drops.Sent() + s.Queue.TxErrors,
+		Drops:       drops,
 	}
 }
 
@@ -112,9 +120,15 @@ func (s *Summary) String() string {
 			continue
 		}
 		fmt.Fprintf(&b, "\nshard %d: connections %d, datagrams %d, packets in %d, out %d, wrong shard %d, handed over %d, "+
-			"retransmits %d, bad checksums %d, malformed %d, dropped in %d, out %d",
+			"retransmits %d, dropped in %d, out %d",
 			i, c.Connections, c.Datagrams, c.RxPackets, c.TxPackets, c.WrongShard, c.HandedOver,
-			c.Retransmits, c.RxBadChecksum, c.RxMalformed, c.RxDropped, c.TxDropped)
+			c.Retransmits, c.RxDropped, c.TxDropped)
+		for n, name := range slices.Sorted(maps.Keys(c.Drops)) {
+			fmt.Fprintf(&b, "%s%s %d", [2]string{" (", ", "}[min(n, 1)], name, c.Drops[name])
+		}
+		if len(c.Drops) > 0 {
+			b.WriteByte(')')
+		}
 		if c.RxFaults != nil {
 			fmt.Fprintf(&b, "\nshard %d faults: in %v; out %v", i, c.RxFaults, c.TxFaults)
 		}
