@@ -128,7 +128,7 @@ type Offloads struct {
 
 // RSS is how a device picks the queue of a received packet: Toeplitz with Key
 // over source and destination address, and ports for unfragmented TCP and UDP,
-// then Table[hash & (len(Table)-1)]. Package stack/rss computes it.
+// then Table[hash & (len(Table)-1)]. Package driver/rss computes it.
 type RSS struct {
 	Key   []byte   // 40 bytes
 	Table []uint16 // length is a power of two

@@ -15,7 +15,7 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
 
 	"shardnet/driver"
-	"shardnet/stack/rss"
+	"shardnet/driver/rss"
 )
 
 // TCPMode says which goroutines run netstack's TCP.

@@ -5,7 +5,7 @@ import (
 	"net"
 
 	"shardnet/driver"
-	"shardnet/stack/rss"
+	"shardnet/driver/rss"
 )
 
 // Defaults of Config and End.
