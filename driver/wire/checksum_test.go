@@ -2,6 +2,7 @@ package wire
 
 import (
 	"bytes"
+	"encoding/binary"
 	"math/rand/v2"
 	"testing"
 )
@@ -144,5 +145,23 @@ func TestUDPChecksumIsNeverZero(t *testing.T) {
 	SetUDPChecksum(b, nil, src, dst)
 	if b[6] != 0xff || b[7] != 0xff {
 		t.Errorf("field is %#x, want 0xffff", b[6:8])
+	}
+}
+
+func TestUpdateChecksum(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for range 10000 {
+		b := make([]byte, TCPLen)
+		for i := range b {
+			b[i] = byte(rng.Uint32() * rng.Uint32N(2)) // zeros often
+		}
+		b[16], b[17] = 0, 0
+		field := ^naiveChecksum(b)
+		old, new := binary.BigEndian.Uint32(b[8:]), rng.Uint32()
+		binary.BigEndian.PutUint32(b[8:], new)
+		binary.BigEndian.PutUint16(b[16:], UpdateChecksum(field, old, new))
+		if sum := naiveChecksum(b); sum != 0xffff {
+			t.Fatalf("after %#x became %#x, the segment sums to %#x", old, new, sum)
+		}
 	}
 }

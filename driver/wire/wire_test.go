@@ -13,6 +13,11 @@ func TestPut(t *testing.T) {
 	src, dst := [6]byte(testSrcMAC), [6]byte(testDstMAC)
 	v4, v6 := ip4(0), ip6(0)
 	a4, b4, a6, b6 := []byte(v4.SrcIP), []byte(v4.DstIP), []byte(v6.SrcIP), []byte(v6.DstIP)
+	tcp := &layers.TCP{
+		SrcPort: 1234, DstPort: 80, Seq: 0x01020304, Ack: 0xfffefdfc, SYN: true, ACK: true, CWR: true, Window: 0xabcd,
+		Options: []layers.TCPOption{{OptionType: layers.TCPOptionKindTimestamps, OptionLength: 8, OptionData: make([]byte, 6)}},
+	}
+	_ = tcp.SetNetworkLayerForChecksum(v4)
 	for _, c := range []struct {
 		name string
 		put  func(b []byte)
@@ -39,6 +44,14 @@ func TestPut(t *testing.T) {
 		},
 		{"IPv6 fragment", func(b []byte) { PutIPv6Fragment(b, ProtoUDP, 1448, true, 0x01020304) }, []byte{17, 0, 0x05, 0xa9, 1, 2, 3, 4}},
 		{"last IPv6 fragment", func(b []byte) { PutIPv6Fragment(b, ProtoUDP, 1448, false, 1) }, []byte{17, 0, 0x05, 0xa8, 0, 0, 0, 1}},
+		{
+			"ARP", func(b []byte) { PutARP(b, ARPRequest, testSrcMAC, a4, make([]byte, 6), b4) },
+			arp(t, 1, v4.SrcIP, v4.DstIP)[EthernetLen:][:ARPLen],
+		},
+		{
+			"TCP with options", func(b []byte) { PutTCP(b, 1234, 80, 0x01020304, 0xfffefdfc, 28, SYN|ACK|CWR, 0xabcd) },
+			with(serialize(t, tcp)[:TCPLen], func(b []byte) { b[16], b[17] = 0, 0 }),
+		},
 		{"UDP", func(b []byte) { PutUDP(b, 1234, 53, 1000) }, []byte{0x04, 0xd2, 0, 53, 0x03, 0xf0, 0, 0}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -47,6 +60,45 @@ func TestPut(t *testing.T) {
 				t.Errorf("wrote\n%x, want\n%xaa", b, c.want)
 			}
 		})
+	}
+}
+
+func TestFitsMTU(t *testing.T) {
+	frame := func(etherType uint16, n int) []byte {
+		b := make([]byte, 14+n)
+		b[12], b[13] = byte(etherType>>8), byte(etherType)
+		return b
+	}
+	for _, c := range []struct {
+		name  string
+		frame []byte
+		want  bool
+	}{
+		{"empty", nil, false},
+		{"half an Ethernet header", make([]byte, 13), false},
+		{"header alone", frame(EtherTypeIPv4, 0), true},
+		{"as long as the MTU", frame(EtherTypeIPv4, 1500), true},
+		{"longer", frame(EtherTypeIPv4, 1501), false},
+		{"with a VLAN tag", frame(EtherTypeVLAN, 1504), true},
+		{"longer with a VLAN tag", frame(EtherTypeVLAN, 1505), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := FitsMTU(c.frame, 1500); got != c.want {
+				t.Errorf("reports %v", got)
+			}
+		})
+	}
+}
+
+func TestIsIPv4ARP(t *testing.T) {
+	b := arp(t, 2, ip4(0).SrcIP, ip4(0).DstIP)[EthernetLen:]
+	if !IsIPv4ARP(b) {
+		t.Error("an ARP reply is not taken")
+	}
+	for i := range 6 { // types and lengths
+		if IsIPv4ARP(with(b, func(b []byte) { b[i]++ })) {
+			t.Errorf("taken with byte %d changed", i)
+		}
 	}
 }
 
@@ -106,8 +158,7 @@ func checkWritten(t *testing.T, data []byte, v4 bool, proto uint8) {
 		PutUDP(l4, 1234, 53, len(payload))
 		SetUDPChecksum(l4, nil, src, dst)
 	} else {
-		copy(l4, []byte{1234 >> 8, 1234 & 0xff, 0, 53})
-		l4[12], l4[13] = TCPLen/4<<4, ACK
+		PutTCP(l4, 1234, 53, 1, 2, TCPLen, ACK, 3)
 		SetTCPChecksum(l4, src, dst)
 	}
 
