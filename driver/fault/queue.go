@@ -237,12 +237,12 @@ func (q *queue) Wait(d time.Duration) error {
 	return err
 }
 
-// BlockThread implements driver.ThreadWaiter, where the inner queue does.
+// BlockThread implements driver.Queue.
 func (q *queue) BlockThread(on bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if w, ok := q.Queue.(driver.ThreadWaiter); ok && !q.closing.Load() {
-		w.BlockThread(on)
+	if !q.closing.Load() {
+		q.Queue.BlockThread(on)
 	}
 }
 

@@ -277,6 +277,10 @@ func (q *queue) sleep(d time.Duration) {
 	q.timer.Stop() // since Go 1.23 nothing stale stays in C
 }
 
+// BlockThread implements driver.Queue. It does nothing: nothing in the kernel tells of
+// frames in memory, so Wait always parks the goroutine.
+func (q *queue) BlockThread(bool) {}
+
 // Wake implements driver.Queue.
 func (q *queue) Wake() { q.rx.bell.ring() }
 
