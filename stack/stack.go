@@ -15,7 +15,7 @@ import (
 	"shardnet/stack/internal/loop"
 	"shardnet/stack/internal/netstack"
 	"shardnet/stack/internal/steer"
-	"shardnet/stack/rss"
+	"shardnet/driver/rss"
 )
 
 // Stack is a TCP/IP stack over one device: a shard for each of its queues, with the same

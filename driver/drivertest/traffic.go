@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"shardnet/driver"
-	"shardnet/stack/rss"
+	"shardnet/driver/rss"
 )
 
 // testInfo: a device says sane things about itself.

@@ -5,7 +5,7 @@ import (
 	"sync/atomic"
 
 	"shardnet/driver"
-	"shardnet/stack/rss"
+	"shardnet/driver/rss"
 )
 
 // Device is one end of the cable, a driver.Device.

@@ -13,7 +13,7 @@ import (
 
 	"shardnet/driver"
 	"shardnet/driver/memnic"
-	"shardnet/stack/rss"
+	"shardnet/driver/rss"
 )
 
 func newPair(t testing.TB, cfg *memnic.Config) (a, b *memnic.Device) {

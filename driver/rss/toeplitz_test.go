@@ -6,6 +6,8 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"testing"
+
+	"shardnet/driver/wire"
 )
 
 // Microsoft, "Verifying the RSS hash calculation".
@@ -66,7 +68,7 @@ func TestMicrosoftSuite(t *testing.T) {
 			if !ok {
 				t.Error("HashAddrPorts is not ok")
 			}
-			got, class := h.HashFrame(packet(src, dst, protoTCP))
+			got, class := h.HashFrame(packet(src, dst, wire.ProtoTCP))
 			check("HashFrame, TCP", got, v.ports)
 			if class != Ports {
 				t.Errorf("TCP frame classified as %v", class)
@@ -208,7 +210,7 @@ func TestSteering(t *testing.T) {
 		if got := s.QueueOfFlow(src, dst); got != q {
 			t.Errorf("flow %v to %v comes in on queue %d, want %d", src, dst, got, q)
 		}
-		if got := s.QueueOfFrame(packet(src, dst, protoUDP)); got != q {
+		if got := s.QueueOfFrame(packet(src, dst, wire.ProtoUDP)); got != q {
 			t.Errorf("frame %v to %v comes in on queue %d, want %d", src, dst, got, q)
 		}
 	}
@@ -227,7 +229,7 @@ func TestNoAllocations(t *testing.T) {
 	}
 	v := microsoftSuite[6]
 	src, dst := netip.MustParseAddrPort(v.src), netip.MustParseAddrPort(v.dst)
-	frame := packet(src, dst, protoTCP)
+	frame := packet(src, dst, wire.ProtoTCP)
 	if n := testing.AllocsPerRun(100, func() {
 		s.QueueOfFlow(src, dst)
 		s.QueueOfFrame(frame)
@@ -246,7 +248,7 @@ func BenchmarkHash(b *testing.B) {
 		{"family=6", "[2001:db8::1]:1024", "[2001:db8::2]:11211"},
 	} {
 		src, dst := netip.MustParseAddrPort(v.src), netip.MustParseAddrPort(v.dst)
-		frame := packet(src, dst, protoTCP)
+		frame := packet(src, dst, wire.ProtoTCP)
 		in := input(src, dst, true)
 		b.Run("input=addrports/"+v.name, func(b *testing.B) {
 			for b.Loop() {

@@ -9,7 +9,7 @@
 // Everything here is a pure function of its arguments: no state, no system
 // calls, no allocation after construction, safe for use from many goroutines.
 // It sets no NIC's key or table; it computes with those the NIC has. It imports
-// the standard library alone, so drivers may use it too.
+// the standard library and driver/wire alone.
 //
 //	s, err := rss.New(info.RSS.Key, info.RSS.Table)
 //	if err != nil {

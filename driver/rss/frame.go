@@ -1,6 +1,10 @@
 package rss
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+
+	"shardnet/driver/wire"
+)
 
 // Class is what of a frame went into its hash.
 type Class uint8
@@ -27,24 +31,10 @@ func (c Class) String() string {
 	return "not IP"
 }
 
-const (
-	etherLen = 14
-
-	etherTypeIPv4 = 0x0800
-	etherTypeIPv6 = 0x86dd
-	etherTypeVLAN = 0x8100
-	etherTypeQinQ = 0x88a8
-
-	protoHopByHop    = 0
-	protoTCP         = 6
-	protoUDP         = 17
-	protoRouting     = 43
-	protoDestination = 60
-
-	// A parser in silicon looks at a few headers and gives up. A valid packet
-	// has at most four of those walked here (RFC 8200, section 4.1).
-	maxExtensions = 4
-)
+// maxExtensions is how many extension headers are looked at: a parser in silicon gives
+// up after a few. A valid packet has at most four of those walked here (RFC 8200,
+// section 4.1).
+const maxExtensions = 4
 
 // HashFrame classifies an Ethernet frame (without FCS) as a NIC does and returns
 // the hash. Up to two VLAN tags are skipped. Fragments hash by addresses alone,
@@ -53,36 +43,36 @@ const (
 // NotIP the hash is zero. Checksums are not looked at. Nothing in a frame makes
 // it panic.
 func (h *Hasher) HashFrame(frame []byte) (hash uint32, class Class) {
-	if len(frame) < etherLen {
+	if len(frame) < wire.EthernetLen {
 		return 0, NotIP
 	}
-	etherType, payload := binary.BigEndian.Uint16(frame[12:]), frame[etherLen:]
+	etherType, payload := binary.BigEndian.Uint16(frame[12:]), frame[wire.EthernetLen:]
 	for range 2 {
-		if etherType != etherTypeVLAN && etherType != etherTypeQinQ || len(payload) < 4 {
+		if etherType != wire.EtherTypeVLAN && etherType != wire.EtherTypeQinQ || len(payload) < wire.VLANLen {
 			break
 		}
-		etherType, payload = binary.BigEndian.Uint16(payload[2:]), payload[4:]
+		etherType, payload = binary.BigEndian.Uint16(payload[2:]), payload[wire.VLANLen:]
 	}
 	switch etherType {
-	case etherTypeIPv4:
+	case wire.EtherTypeIPv4:
 		return h.hashPacketIPv4(payload)
-	case etherTypeIPv6:
+	case wire.EtherTypeIPv6:
 		return h.hashPacketIPv6(payload)
 	}
 	return 0, NotIP
 }
 
 func (h *Hasher) hashPacketIPv4(p []byte) (uint32, Class) {
-	if len(p) < 20 || p[0]>>4 != 4 {
+	if len(p) < wire.IPv4Len || p[0]>>4 != 4 {
 		return 0, NotIP
 	}
 	src, dst := [4]byte(p[12:16]), [4]byte(p[16:20])
 	headerLen := int(p[0]&0xf) * 4
-	fragment := binary.BigEndian.Uint16(p[6:])&0x3fff != 0 // more fragments, or an offset
+	fragment := binary.BigEndian.Uint16(p[6:])&(wire.MoreFragments|wire.FragmentOffset) != 0
 	// Bytes past the total length are Ethernet padding, not ports.
 	end := min(len(p), int(binary.BigEndian.Uint16(p[2:])))
-	if proto := p[9]; fragment || proto != protoTCP && proto != protoUDP ||
-		headerLen < 20 || headerLen+4 > end {
+	if proto := p[9]; fragment || proto != wire.ProtoTCP && proto != wire.ProtoUDP ||
+		headerLen < wire.IPv4Len || headerLen+4 > end {
 		return h.HashIPv4(src, dst), Addresses
 	}
 	l4 := p[headerLen:]
@@ -90,13 +80,13 @@ func (h *Hasher) hashPacketIPv4(p []byte) (uint32, Class) {
 }
 
 func (h *Hasher) hashPacketIPv6(p []byte) (uint32, Class) {
-	if len(p) < 40 || p[0]>>4 != 6 {
+	if len(p) < wire.IPv6Len || p[0]>>4 != 6 {
 		return 0, NotIP
 	}
 	src, dst := [16]byte(p[8:24]), [16]byte(p[24:40])
-	l4 := p[40:min(len(p), 40+int(binary.BigEndian.Uint16(p[4:])))]
+	l4 := p[wire.IPv6Len:min(len(p), wire.IPv6Len+int(binary.BigEndian.Uint16(p[4:])))]
 	proto := p[6]
-	for n := 0; proto == protoHopByHop || proto == protoRouting || proto == protoDestination; n++ {
+	for n := 0; proto == wire.ProtoHopByHop || proto == wire.ProtoRouting || proto == wire.ProtoDestOpts; n++ {
 		if n == maxExtensions || len(l4) < 8 {
 			return h.HashIPv6(src, dst), Addresses
 		}
@@ -106,7 +96,7 @@ func (h *Hasher) hashPacketIPv6(p []byte) (uint32, Class) {
 		}
 		proto, l4 = l4[0], l4[length:]
 	}
-	if proto != protoTCP && proto != protoUDP || len(l4) < 4 { // a fragment header (44) among them
+	if proto != wire.ProtoTCP && proto != wire.ProtoUDP || len(l4) < 4 { // a fragment header among them
 		return h.HashIPv6(src, dst), Addresses
 	}
 	return h.HashIPv6Ports(src, dst, binary.BigEndian.Uint16(l4), binary.BigEndian.Uint16(l4[2:])), Ports
