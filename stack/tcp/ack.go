@@ -1,11 +1,17 @@
 package tcp
 
-// ackResult is what one acknowledgement told.
-type ackResult struct {
-	seg       *Segment
+// ackSample is what an acknowledgement tells congestion control.
+type ackSample struct {
 	acked     uint32 // bytes that SND.UNA moved by
 	delivered uint32 // bytes newly acknowledged or SACKed
-	sampleAt  int64  // transmission of the oldest segment acknowledged
+	lost      bool   // more is lost than before
+}
+
+// ackResult is what one acknowledgement told.
+type ackResult struct {
+	ackSample
+	seg       *Segment
+	sampleAt  int64 // transmission of the oldest segment acknowledged
 	sampled   bool
 	retrAcked bool // a segment acknowledged had been retransmitted
 	sack      bool // a block told something new

@@ -186,8 +186,7 @@ type Conn struct {
 	priorCwnd, priorThresh  uint32
 	undoMarker, undoRetrans uint32
 	challenged              uint32 // milliseconds: when a challenge ACK was last sent
-	cubic                   cubic
-	hystart                 hystart
+	ccState                 ccState
 	idleSince               int64 // time of the last transmission of data
 }
 

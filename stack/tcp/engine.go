@@ -48,8 +48,9 @@ type Config struct {
 	SendBuffer, MaxSendBuffer int
 	// Burst bounds the segments of one connection in one Flush; 32.
 	Burst int
-	// Reno selects RFC 5681's congestion avoidance; CUBIC (RFC 9438) otherwise.
-	Reno bool
+	// Congestion names the algorithm of congestion control: "cubic" (RFC 9438), which is
+	// the default, or "reno" (RFC 5681).
+	Congestion string
 	// MinRTO, 200 ms, and MaxRTO, 120 s, bound the retransmission timeout. RFC 6298
 	// section 2.4 asks for a second; the field's stacks have long used 200 ms.
 	MinRTO, MaxRTO time.Duration
@@ -113,6 +114,7 @@ func (cfg *Config) setDefaults() error {
 // otherwise one after the other.
 type Engine struct {
 	cfg       Config
+	cc        congestionControl
 	now       int64 // nanoseconds, of the last call that gave a time
 	used      int64 // see budget.go
 	flowKey   sipKey
@@ -177,7 +179,11 @@ func New(now int64, cfg Config) (*Engine, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, now: now, chunks: newChunks(), listeners: make(map[listenKey]*Listener)}
+	cc, err := findCongestionControl(cfg.Congestion)
+	if err != nil {
+		return nil, fmt.Errorf("make tcp engine: %w", err)
+	}
+	e := &Engine{cfg: cfg, cc: cc, now: now, chunks: newChunks(), listeners: make(map[listenKey]*Listener)}
 	master := sipKey{binary.LittleEndian.Uint64(cfg.Secret[:]), binary.LittleEndian.Uint64(cfg.Secret[8:])}
 	second := sipKey{binary.LittleEndian.Uint64(cfg.Secret[16:]), binary.LittleEndian.Uint64(cfg.Secret[24:])}
 	derive := func(label uint64) sipKey {

@@ -25,7 +25,7 @@ func fuzzInput(t *testing.T, b []byte) {
 	}
 	z := &rogue{t: t, b: b[2:], opts: b[1], now: int64(time.Hour), buf: make([]byte, 1<<16), out: make([]byte, 1<<16)}
 	cfg := Config{Output: z, Memory: 1 << 20, RecvBuffer: 16 << 10, MaxRecvBuffer: 64 << 10, TimeWait: time.Second, FinWait2: 5 * time.Second,
-		Reno: z.opts&rogueReno != 0}
+		Congestion: renoOr(z.opts&rogueReno != 0)}
 	if z.opts&rogueInline != 0 {
 		cfg.OnData = func(c *Conn, p []byte) int {
 			if err := checkPattern(p, c.rcvNxt-uint32(len(p))); err != nil {

@@ -267,7 +267,7 @@ func fuzzInterleavings(t *testing.T, b []byte) {
 	}
 	z := &fuzzer{t: t, b: b, now: int64(time.Hour), out: make([]byte, 1<<16)}
 	flags := z.byte()
-	cfg := Config{Output: z, Memory: 300 << 10, RecvBuffer: 16 << 10, MaxRecvBuffer: 64 << 10, Reno: flags&1 != 0, TimeWait: time.Second, MaxTimeWait: 3}
+	cfg := Config{Output: z, Memory: 300 << 10, RecvBuffer: 16 << 10, MaxRecvBuffer: 64 << 10, Congestion: renoOr(flags&1 != 0), TimeWait: time.Second, MaxTimeWait: 3}
 	if flags&4 != 0 {
 		cfg.Memory, cfg.MaxRecvBuffer = 8<<20, 1<<20
 	} else if flags&8 != 0 {

@@ -23,11 +23,11 @@ const (
 // slowStart opens the window by what was delivered (RFC 5681 section 3.1), and during
 // conservative slow start by a quarter of it.
 func (c *Conn) slowStart(delivered uint32) {
-	h := &c.hystart
+	h := &c.ccState.loss().hystart
 	if h.baseline != 0 && c.ssthresh == initialThresh {
 		delivered /= hystartGrowth
 	}
-	c.cwnd = min(c.cwnd+delivered, max(c.ssthresh, c.cwnd))
+	c.cwnd = min(c.cwnd+delivered, max(c.ssthresh, c.cwnd), maxCwnd)
 }
 
 // watchRTT takes a round trip of the first slow start (RFC 9406 section 4.2).
@@ -35,7 +35,7 @@ func (c *Conn) watchRTT(rtt uint32) {
 	if c.ssthresh != initialThresh || c.caState != caOpen {
 		return
 	}
-	h := &c.hystart
+	h := &c.ccState.loss().hystart
 	if afterEq(c.sndUna, h.roundEnd) || h.cur == 0 {
 		if h.baseline != 0 {
 			if h.rounds++; h.rounds >= hystartRounds {

@@ -124,7 +124,7 @@ func (c *Conn) probeAcked(r *ackResult) {
 	// The probe repaired a loss that nothing else told of, and congestion control
 	// must hear of it. Had both arrived, a duplicate ACK or a D-SACK would have come first.
 	if retr && !r.dsack && after(c.sndUna, c.probeEnd) && c.caState == caOpen {
-		c.reduce()
-		c.cwnd = c.ssthresh
+		c.e.cc.onLoss(c, caRecovery)
+		c.e.cc.onRecovered(c)
 	}
 }

@@ -19,7 +19,7 @@ func (c *Conn) react(r *ackResult, dup bool) {
 	if r.acked > 0 {
 		if r.sampled && !r.retrAcked {
 			c.sampleRTT(c.e.now - r.sampleAt)
-			c.watchRTT(micros(c.e.now - r.sampleAt))
+			c.e.cc.onRTT(c, micros(c.e.now-r.sampleAt))
 		} else if c.flags&flagTS != 0 && r.seg.HasTS {
 			c.sampleTimestamp(r.seg)
 		}
@@ -49,12 +49,8 @@ func (c *Conn) react(r *ackResult, dup bool) {
 	if c.caState == caOpen && c.lostBytes > 0 {
 		c.startRecovery()
 	}
-	switch {
-	case c.caState == caRecovery:
-		c.reduceRate(r, c.lostBytes <= lostBefore)
-	case r.acked > 0:
-		c.grow(r)
-	}
+	r.lost = c.lostBytes > lostBefore
+	c.e.cc.onAck(c, r.ackSample)
 }
 
 // countDuplicates is NewReno (RFC 6582), for a peer without SACK. Or for one that has
@@ -90,7 +86,7 @@ func (c *Conn) save() {
 func (c *Conn) startRecovery() {
 	c.save()
 	c.prrFlight = max(c.sndNxt-c.sndUna, 1)
-	c.reduce()
+	c.e.cc.onLoss(c, caRecovery)
 	c.caState = caRecovery
 	c.recoveryPoint = c.sndNxt
 	c.prrDelivered, c.prrOut = 0, 0
@@ -100,19 +96,19 @@ func (c *Conn) startRecovery() {
 
 // reduceRate is proportional rate reduction (RFC 6937 section 3): in recovery one
 // segment leaves for each so many that arrive.
-func (c *Conn) reduceRate(r *ackResult, nothingLost bool) {
-	if r.delivered == 0 && c.prrDelivered > 0 {
+func (c *Conn) reduceRate(a ackSample) {
+	if a.delivered == 0 && c.prrDelivered > 0 {
 		return
 	}
-	c.prrDelivered += r.delivered
+	c.prrDelivered += a.delivered
 	pipe := c.pipe()
 	var n int64
 	if pipe > c.ssthresh {
 		f := uint64(c.prrFlight)
 		n = int64((uint64(c.prrDelivered)*uint64(c.ssthresh)+f-1)/f) - int64(c.prrOut)
 	} else {
-		n = max(int64(c.prrDelivered)-int64(c.prrOut), int64(r.delivered))
-		if r.acked > 0 && nothingLost {
+		n = max(int64(c.prrDelivered)-int64(c.prrOut), int64(a.delivered))
+		if a.acked > 0 && !a.lost {
 			n += int64(c.mss)
 		}
 		n = min(n, int64(c.ssthresh-pipe))
@@ -126,7 +122,7 @@ func (c *Conn) reduceRate(r *ackResult, nothingLost bool) {
 // endRecovery: all that was sent when loss was found has arrived.
 func (c *Conn) endRecovery() {
 	if c.caState == caRecovery {
-		c.cwnd = max(c.ssthresh, uint32(c.mss))
+		c.e.cc.onRecovered(c)
 	}
 	c.caState = caOpen
 	c.dupAcks = 0
@@ -147,8 +143,7 @@ func (c *Conn) undo() {
 		return
 	}
 	c.e.stats.Undone++
-	c.cwnd = max(c.cwnd, c.priorCwnd)
-	c.ssthresh = max(c.ssthresh, c.priorThresh)
+	c.e.cc.onUndo(c)
 	c.priorCwnd = 0
 	c.caState = caOpen
 	c.backoff = 0
@@ -169,7 +164,7 @@ func (c *Conn) retransmissionTimeout() {
 	if c.caState != caLoss {
 		c.save()
 		// RFC 5681 section 3.1: once for a segment, not for each time it is sent.
-		c.reduce()
+		c.e.cc.onLoss(c, caLoss)
 	}
 	if c.sackedSegs > 0 && e.segs.at(c.segHead).flags&segSacked != 0 {
 		c.forgetSacks()

@@ -82,7 +82,7 @@ func (c *Conn) soonTimeout() {
 		if c.lostBytes > 0 {
 			if c.caState == caOpen {
 				c.startRecovery()
-				c.reduceRate(&ackResult{}, false)
+				c.e.cc.onAck(c, ackSample{lost: true})
 			}
 			c.pend()
 		}
