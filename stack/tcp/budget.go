@@ -69,11 +69,11 @@ func (e *Engine) leastGrant() uint32 { return min(uint32(e.cfg.RecvBuffer), firs
 // the peer was promised can't be, so this happens as it sends again.
 func (c *Conn) shrinkGrant() {
 	least := c.e.leastGrant()
-	if keep := max(least, c.rcvAdv-c.rcvNxt+c.rq.n); keep < c.rcvGrant {
-		c.e.used -= int64(c.rcvGrant - keep)
-		c.rcvGrant = keep
+	if keep := max(least, c.rcv.adv-c.rcv.nxt+c.rcv.queue.n); keep < c.rcv.buf {
+		c.e.used -= int64(c.rcv.buf - keep)
+		c.rcv.buf = keep
 	}
-	if c.rcvGrant <= least {
+	if c.rcv.buf <= least {
 		c.flags &^= flagShrink
 	}
 }
@@ -102,19 +102,19 @@ func (e *Engine) feed() {
 func (c *Conn) growGrant(want uint32) {
 	e := c.e
 	most := uint32(e.cfg.MaxRecvBuffer)
-	if c.rcvMost != 0 {
-		most = c.rcvMost
+	if c.rcv.maxBuf != 0 {
+		most = c.rcv.maxBuf
 	}
 	c.flags &^= flagShrink
 	first := uint32(e.cfg.RecvBuffer)
 	for _, step := range [...]struct {
 		to   uint32
 		room int64
-	}{{max(want, first), e.cfg.Memory / 2}, {2 * c.rcvGrant, e.cfg.Memory / 2}, {min(first, 4*c.rcvGrant), e.cfg.Memory / 4 * 3}} {
+	}{{max(want, first), e.cfg.Memory / 2}, {2 * c.rcv.buf, e.cfg.Memory / 2}, {min(first, 4*c.rcv.buf), e.cfg.Memory / 4 * 3}} {
 		to := min(step.to, most)
-		if to > c.rcvGrant && e.used+int64(to-c.rcvGrant) <= step.room {
-			e.used += int64(to - c.rcvGrant)
-			c.rcvGrant = to
+		if to > c.rcv.buf && e.used+int64(to-c.rcv.buf) <= step.room {
+			e.used += int64(to - c.rcv.buf)
+			c.rcv.buf = to
 			return
 		}
 	}
@@ -123,17 +123,17 @@ func (c *Conn) growGrant(want uint32) {
 // sendLimit bounds the send queue: twice the congestion window, so that there
 // is data to send when an acknowledgement comes, within the configured bounds.
 func (c *Conn) sendLimit() uint32 {
-	if c.sndMost != 0 {
-		return c.sndMost
+	if c.snd.maxBuf != 0 {
+		return c.snd.maxBuf
 	}
-	return min(max(2*c.cwnd, uint32(c.e.cfg.SendBuffer)), uint32(c.e.cfg.MaxSendBuffer))
+	return min(max(2*c.cc.cwnd, uint32(c.e.cfg.SendBuffer)), uint32(c.e.cfg.MaxSendBuffer))
 }
 
 // reserveSend returns how many of n bytes can be queued in what the budget has
 // left.
 func (c *Conn) reserveSend(n int) int {
 	e := c.e
-	room := c.sq.room(e.chunks)
+	room := c.snd.queue.room(e.chunks)
 	if n <= room {
 		return n
 	}

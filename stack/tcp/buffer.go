@@ -163,19 +163,19 @@ func (q *queue) read(cs *chunks, p []byte) (n int) {
 
 // place is a position in a queue: a chunk, and an offset in its memory. The zero
 // place is the queue's head.
-type place struct {
+type queuePos struct {
 	chunk uint32
 	off   uint16
 }
 
 // copyAt copies len(p) bytes from pl on, and returns the place after them. The
 // queue has that many there.
-func (q *queue) copyAt(cs *chunks, pl place, p []byte) place {
+func (q *queue) copyAt(cs *chunks, pl queuePos, p []byte) queuePos {
 	if pl.chunk == 0 {
 		if q.head == 0 {
 			return pl
 		}
-		pl = place{q.head, cs.at(q.head).r}
+		pl = queuePos{q.head, cs.at(q.head).r}
 	}
 	for {
 		h := cs.at(pl.chunk)
@@ -185,12 +185,12 @@ func (q *queue) copyAt(cs *chunks, pl place, p []byte) place {
 		if len(p) == 0 || h.next == 0 {
 			return pl
 		}
-		pl = place{h.next, cs.at(h.next).r}
+		pl = queuePos{h.next, cs.at(h.next).r}
 	}
 }
 
 // skip returns the place n bytes after pl, a place that is settled.
-func (q *queue) skip(cs *chunks, pl place, n uint32) place {
+func (q *queue) skip(cs *chunks, pl queuePos, n uint32) queuePos {
 	for n > 0 {
 		h := cs.at(pl.chunk)
 		have := uint32(h.w - pl.off)
@@ -199,22 +199,22 @@ func (q *queue) skip(cs *chunks, pl place, n uint32) place {
 			return pl
 		}
 		n -= have
-		pl = place{h.next, cs.at(h.next).r}
+		pl = queuePos{h.next, cs.at(h.next).r}
 	}
 	return pl
 }
 
 // settle returns the same position as pl, in the chunk that its next byte is in: the one
 // before may be freed.
-func (q *queue) settle(cs *chunks, pl place) place {
+func (q *queue) settle(cs *chunks, pl queuePos) queuePos {
 	if pl.chunk == 0 {
 		if q.head == 0 {
 			return pl
 		}
-		return place{q.head, cs.at(q.head).r}
+		return queuePos{q.head, cs.at(q.head).r}
 	}
 	if h := cs.at(pl.chunk); pl.off == h.w && h.next != 0 {
-		return place{h.next, cs.at(h.next).r}
+		return queuePos{h.next, cs.at(h.next).r}
 	}
 	return pl
 }

@@ -33,18 +33,18 @@ func (c *Conn) Err() error {
 }
 
 // Buffered returns how many received bytes can be read.
-func (c *Conn) Buffered() int { return int(c.rq.n) }
+func (c *Conn) Buffered() int { return int(c.rcv.queue.n) }
 
 // Unsent returns how many written bytes the peer has not acknowledged.
-func (c *Conn) Unsent() int { return int(c.sq.n) }
+func (c *Conn) Unsent() int { return int(c.snd.queue.n) }
 
 // Read copies received bytes to p. With none to copy it returns io.EOF after the
 // peer's FIN, a syscall.Errno if the connection broke, or ErrWouldBlock.
 func (c *Conn) Read(p []byte) (int, error) {
-	if c.rq.n == 0 {
+	if c.rcv.queue.n == 0 {
 		return 0, c.readError(len(p))
 	}
-	n := c.rq.read(c.e.chunks, p)
+	n := c.rcv.queue.read(c.e.chunks, p)
 	c.consumed()
 	return n, nil
 }
@@ -52,16 +52,16 @@ func (c *Conn) Read(p []byte) (int, error) {
 // Peek returns received bytes that lie in one piece, as many as do, without
 // taking them. They are valid until Discard, Read or Input. Errors are Read's.
 func (c *Conn) Peek() ([]byte, error) {
-	if c.rq.n == 0 {
+	if c.rcv.queue.n == 0 {
 		return nil, c.readError(1)
 	}
-	return c.rq.front(c.e.chunks), nil
+	return c.rcv.queue.front(c.e.chunks), nil
 }
 
 // Discard takes n bytes, at most Buffered, that were seen by Peek.
 func (c *Conn) Discard(n int) {
-	if n > 0 && c.rq.n > 0 {
-		c.rq.discard(c.e.chunks, min(uint32(n), c.rq.n))
+	if n > 0 && c.rcv.queue.n > 0 {
+		c.rcv.queue.discard(c.e.chunks, min(uint32(n), c.rcv.queue.n))
 		c.consumed()
 	}
 }
@@ -87,7 +87,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 	if err := c.writeError(); err != nil {
 		return 0, err
 	}
-	n := min(len(p), max(0, int(c.sendLimit())-int(c.sq.n)))
+	n := min(len(p), max(0, int(c.sendLimit())-int(c.snd.queue.n)))
 	if room := c.reserveSend(n); room < n {
 		n = room
 		if c.flags&flagStarved == 0 {
@@ -96,9 +96,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 		}
 	}
 	if n > 0 {
-		mem := c.sq.mem
-		c.sq.append(c.e.chunks, p[:n])
-		c.e.used += int64(c.sq.mem - mem)
+		mem := c.snd.queue.mem
+		c.snd.queue.append(c.e.chunks, p[:n])
+		c.e.used += int64(c.snd.queue.mem - mem)
 		c.pend()
 	}
 	if n < len(p) {
@@ -130,8 +130,8 @@ func (c *Conn) CloseWrite() error {
 // CloseRead has what arrives from now on acknowledged and discarded.
 func (c *Conn) CloseRead() {
 	c.flags |= flagReadShut
-	if c.rq.n > 0 {
-		c.rq.free(c.e.chunks)
+	if c.rcv.queue.n > 0 {
+		c.rcv.queue.free(c.e.chunks)
 		c.consumed()
 	}
 }
@@ -147,7 +147,7 @@ func (c *Conn) Close() {
 	switch {
 	case c.state.over():
 		c.release()
-	case c.rq.n > 0 || c.state == StateSynSent:
+	case c.rcv.queue.n > 0 || c.state == StateSynSent:
 		c.reset(0)
 	default:
 		if c.flags&flagFin == 0 {
@@ -176,7 +176,7 @@ func (c *Conn) Abort() {
 // it any more.
 func (c *Conn) disown() {
 	c.flags &^= flagOwned | flagKeepAlive
-	c.keepAt = 0
+	c.timers.keepAt = 0
 	c.User = nil
 	c.events = 0
 }
@@ -194,10 +194,10 @@ func (c *Conn) SetNoDelay(on bool) {
 // SetReadBuffer has the receive buffer grow to n bytes and no further, in place of
 // Config.MaxRecvBuffer. What was promised to the peer is not taken back.
 func (c *Conn) SetReadBuffer(n int) {
-	c.rcvMost = uint32(min(max(n, 2048), 1<<29))
+	c.rcv.maxBuf = uint32(min(max(n, 2048), 1<<29))
 	c.flags |= flagShrink
 }
 
 // SetWriteBuffer has Write take n bytes beyond what is acknowledged, whatever the
 // congestion window.
-func (c *Conn) SetWriteBuffer(n int) { c.sndMost = uint32(min(max(n, 2048), 1<<29)) }
+func (c *Conn) SetWriteBuffer(n int) { c.snd.maxBuf = uint32(min(max(n, 2048), 1<<29)) }

@@ -10,7 +10,7 @@ import (
 )
 
 // congestionControl is an algorithm that sets a connection's congestion window. It is a
-// value without state, shared by all connections. What it keeps of one is in Conn.ccState.
+// value without state, shared by all connections. What it keeps of one is in Conn.cc.alg.
 //
 // The engine finds losses, and calls the algorithm when something is learned. An algorithm
 // writes cwnd and ssthresh, in bytes; the engine sends while pipe is below cwnd. Two rules
@@ -21,7 +21,7 @@ type congestionControl interface {
 	// onRTT takes a round trip, in microseconds, of a segment that was sent once. It
 	// comes before the onAck of the same acknowledgement.
 	onRTT(c *Conn, rtt uint32)
-	// onAck takes an acknowledgement of data in flight, whatever caState is, after
+	// onAck takes an acknowledgement of data in flight, whatever Conn.rec.state is, after
 	// losses were looked for. It is also called when the reordering timer finds one.
 	onAck(c *Conn, a ackSample)
 	// onLoss is called when a loss was found, once for a window of data. The state to
@@ -59,21 +59,21 @@ const maxCwnd = 1 << 30
 
 // initCongestion opens the initial window. The MSS is known.
 func (c *Conn) initCongestion() {
-	c.cwnd = c.initialWindow()
-	c.ssthresh = initialThresh
-	c.ccState = ccState{}
+	c.cc.cwnd = c.initialWindow()
+	c.cc.ssthresh = initialThresh
+	c.cc.alg = ccState{}
 }
 
 // initialWindow is RFC 6928 section 2.
 func (c *Conn) initialWindow() uint32 {
-	mss := uint32(c.mss)
+	mss := uint32(c.snd.mss)
 	return min(10*mss, max(2*mss, 14600))
 }
 
 // restart tells the algorithm that sending begins again after an idle time.
 func (c *Conn) restart() {
-	if c.caState == caOpen && c.e.now-c.idleSince >= int64(c.rto)*1000 {
-		c.e.cc.onIdle(c)
+	if c.rec.state == caOpen && c.e.now-c.cc.lastSent >= int64(c.rtt.rto)*1000 {
+		c.e.congestion.onIdle(c)
 	}
 }
 
@@ -89,19 +89,19 @@ type lossState struct {
 
 func (lossBased) onRTT(c *Conn, rtt uint32) { c.watchRTT(rtt) }
 
-func (lossBased) onRecovered(c *Conn) { c.cwnd = max(c.ssthresh, uint32(c.mss)) }
+func (lossBased) onRecovered(c *Conn) { c.cc.cwnd = max(c.cc.ssthresh, uint32(c.snd.mss)) }
 
 func (lossBased) onUndo(c *Conn) {
-	c.cwnd = max(c.cwnd, c.priorCwnd)
-	c.ssthresh = max(c.ssthresh, c.priorThresh)
+	c.cc.cwnd = max(c.cc.cwnd, c.cc.priorCwnd)
+	c.cc.ssthresh = max(c.cc.ssthresh, c.cc.priorThresh)
 }
 
 // onIdle is RFC 5681 section 4.1: the window is at most the initial one.
 func (lossBased) onIdle(c *Conn) {
-	if c.ssthresh != initialThresh {
-		c.ssthresh = max(c.ssthresh, c.cwnd/4*3)
+	if c.cc.ssthresh != initialThresh {
+		c.cc.ssthresh = max(c.cc.ssthresh, c.cc.cwnd/4*3)
 	}
-	c.cwnd = min(c.cwnd, c.initialWindow())
+	c.cc.cwnd = min(c.cc.cwnd, c.initialWindow())
 }
 
 // beforeAvoidance does what an acknowledgement means in recovery and slow start. It returns
@@ -110,10 +110,10 @@ func (lossBased) onIdle(c *Conn) {
 // burst when the peer's window opens.
 func (lossBased) beforeAvoidance(c *Conn, a ackSample) bool {
 	switch {
-	case c.caState == caRecovery:
+	case c.rec.state == caRecovery:
 		c.reduceRate(a)
 	case a.acked == 0 || c.flags&flagLimited == 0:
-	case c.cwnd < c.ssthresh:
+	case c.cc.cwnd < c.cc.ssthresh:
 		c.slowStart(a.delivered)
 	default:
 		return true
@@ -126,5 +126,5 @@ func (s *lossState) grow(c *Conn, bytes float32) {
 	s.frac += bytes
 	whole := uint32(s.frac)
 	s.frac -= float32(whole)
-	c.cwnd = min(c.cwnd+whole, maxCwnd)
+	c.cc.cwnd = min(c.cc.cwnd+whole, maxCwnd)
 }

@@ -17,8 +17,8 @@ func renoOr(reno bool) string {
 func TestCongestionNames(t *testing.T) {
 	for name, want := range map[string]congestionControl{"": cubic{}, "cubic": cubic{}, "reno": reno{}} {
 		e, err := New(0, Config{Output: new(script), Congestion: name})
-		if err != nil || e.cc != want {
-			t.Errorf("%q: %T, %v, want %T", name, e.cc, err, want)
+		if err != nil || e.congestion != want {
+			t.Errorf("%q: %T, %v, want %T", name, e.congestion, err, want)
 		}
 	}
 	_, err := New(0, Config{Output: new(script), Congestion: "vegas"})

@@ -69,7 +69,7 @@ const (
 	flagPassive                     // opened by the peer
 	flagFin                         // a FIN follows the queued data
 	flagFinAcked                    // and was acknowledged
-	flagPeerFin                     // peerFin is set
+	flagPeerFin                     // rcv.fin is set
 	flagRecvFin                     // the peer's FIN was received in order
 	flagReadShut                    // CloseRead: what arrives is discarded
 	flagSack                        // RFC 2018 negotiated
@@ -90,104 +90,156 @@ const (
 )
 
 // Conn is a TCP connection. It belongs to its Engine and is used on the engine's
-// goroutine only. It is the application's from Dial or Accept until Close or
-// Abort, after which it must not be used: its memory serves another connection.
+// goroutine only. The application holds it from Dial or Accept until Close or Abort. After
+// that it must not be used: its memory serves another connection.
+//
+// Its fields are in groups. A connection has 512 bytes, in the order in which a segment
+// needs them. Sequence numbers are modulo 2^32, and windows and buffers are in bytes. Each
+// group has one unit of time.
 type Conn struct {
 	e *Engine
 	// User is the application's, to find its own state by.
 	User     any
 	listener *Listener // until accepted
 
-	tuple  Tuple
-	id     uint32
-	hash   uint32
-	flags  flags
-	pseudo uint32 // checksum of the pseudo-header, without the length
-	state  State
-	events Events
-	err    uint8 // errno
-	soft   uint8 // errno that an ICMP error has hinted at
+	tuple        Tuple
+	id           uint32
+	hash         uint32
+	flags        flags
+	pseudoSum    uint32 // checksum of the pseudo-header, without the length
+	state        State
+	events       Events
+	err          uint8  // errno
+	softErr      uint8  // errno of an ICMP error, for when the connection times out
+	challengedAt uint32 // when a challenge ACK was last sent, in milliseconds; 0 is never
 
-	// Timers: four deadlines, one place in the wheel.
+	keep   keepAlive
+	timers timers
+	snd    sender
+	flight flight
+	rcv    receiver
+	rec    recovery
+	cc     congestion
+	ts     timestamps
+	rtt    roundTrips
+}
+
+// keepAlive is what SetKeepAlive has set, and how far the probes are. Times are in seconds.
+type keepAlive struct {
+	idle, interval uint16
+	count          uint8
+	unanswered     uint8 // probes without an answer, of keep-alive or of a closed window
+}
+
+// timers are four deadlines, which share one place in the wheel. They are set while
+// segments are processed and sent, and run by Engine.Advance. Times are in nanoseconds of
+// the engine's clock, and 0 is unset.
+type timers struct {
 	lossKind  lossTimer
-	soonKind  soonTimer
+	probeKind probeTimer
+	backoff   uint8 // expirations since the last progress
 	node      wheelNode
 	lossAt    int64 // retransmission or persist timer
-	soonAt    int64 // tail loss probe or reordering timer
+	probeAt   int64 // tail loss probe or reordering timer
 	ackAt     int64 // delayed ACK
 	keepAt    int64 // keep-alive; end of FIN-WAIT-2 once closed
-	backoff   uint8 // expirations since the last progress
-	probes    uint8 // keep-alive probes unanswered
-	keepCount uint8
-	keepIdle  uint16 // seconds
-	keepEach  uint16
+}
 
-	// Sending (RFC 9293 section 3.3.1). sndNxt is never taken back.
-	sndScale, rcvScale uint8
-	segs               uint16 // in flight
-	iss                uint32
-	sndUna, sndNxt     uint32
-	sndWnd             uint32 // in bytes, from SND.UNA
-	sndWl1, sndWl2     uint32
-	maxWnd             uint32
-	mss                uint16 // of the peer and the path, options included
-	rcvMSS             uint16 // the largest segments received: an estimate
-	sq                 queue  // from sndUna
-	cursor             place  // of sndNxt in sq
+// sender is the send sequence space (RFC 9293 section 3.3.1) and the send queue. Write fills
+// the queue, output moves nxt, and acknowledgements move una and the window.
+type sender struct {
+	iss      uint32
+	una, nxt uint32 // nxt is never taken back
+	wnd      uint32 // from una
+	wl1, wl2 uint32
+	maxWnd   uint32
+	mss      uint16 // of the peer and the path, options included
+	scale    uint8  // of the peer's windows
+	queue    queue  // from una
+	pos      queuePos
+	maxBuf   uint32 // set by SetWriteBuffer; 0 is the engine's bounds
+}
 
-	// Segments in flight, oldest sequence first, and those neither lost nor
-	// SACKed by the time of their last transmission.
-	segHead, segTail   uint32
+// flight is the list of segments in flight, the oldest first, and a second list, by the time
+// of their last transmission, of those that are neither lost nor SACKed. output adds
+// segments; acknowledgements take them off and mark them.
+type flight struct {
+	head, tail         uint32
 	timeHead, timeTail uint32
 	lostHint           uint32 // no segment before it is lost
 	sackHint           uint32 // a segment in the block SACKed last
-	lostBytes          uint32
-	sackedBytes        uint32
+	lost               uint32 // bytes of segments that are lost
+	sacked             uint32 // bytes of segments that are SACKed
 	sackedSegs         uint16
+	segs               uint16
+}
 
-	// Receiving.
-	dupAcks             uint16
-	caState             caState
-	reoMult, reoPersist uint8 // RACK.reo_wnd_mult, RACK.reo_wnd_persist
-	quick               uint8 // data segments still to be acknowledged at once
-	rcvNxt              uint32
-	rcvAdv              uint32 // the right edge ever advertised
-	lastAck             uint32 // RFC 7323's Last.ACK.sent
-	rcvGrant            uint32 // bytes of receive buffer reserved from the budget
-	rcvMost, sndMost    uint32 // set by SetReadBuffer, SetWriteBuffer
-	rq                  queue
-	ooo                 oooList
-	dsack               SackBlock
-	peerFin             uint32
-	tsRecent            uint32
-	tsAge               uint32 // milliseconds: when tsRecent was set
-	tsOffset            uint32
-	drsAt               int64  // start of a measurement for the receive buffer
-	drsSeq              uint32 // and what had been consumed then
-	rcvRTT              uint32 // microseconds
+// receiver is the receive sequence space and what was received. Input fills it, Read
+// empties the queue, and each segment that is sent moves adv and lastAck. The time is in
+// nanoseconds.
+type receiver struct {
+	nxt       uint32
+	adv       uint32 // the right edge ever advertised
+	lastAck   uint32 // RFC 7323's Last.ACK.sent
+	buf       uint32 // size of the receive buffer, reserved from the budget
+	maxBuf    uint32 // set by SetReadBuffer; 0 is Config.MaxRecvBuffer
+	mss       uint16 // the largest segments received: an estimate
+	scale     uint8  // of the windows advertised
+	quickAcks uint8  // data segments still to be acknowledged at once
+	queue     queue
+	ooo       oooList
+	dsack     SackBlock // to be reported, with flagDSack
+	fin       uint32    // sequence number of the peer's FIN, with flagPeerFin
+	drsSeq    uint32    // what had been consumed at drsAt
+	drsAt     int64     // start of a measurement for the size of the receive buffer
+}
 
-	// Round trip times in microseconds.
-	srtt, rttvar, rto, minRTT uint32
+// recovery is loss detection and recovery: RACK-TLP (RFC 8985), NewReno (RFC 6582), rate
+// reduction (RFC 6937) and undo. Acknowledgements and timers write it, and output counts
+// what it sends. The time is in nanoseconds.
+type recovery struct {
+	rackAt       int64  // RACK.xmit_ts
+	rackEnd      uint32 // RACK.end_seq
+	rackFack     uint32 // RACK.fack
+	rackRound    uint32 // SND.NXT when the reordering window was last widened
+	tlpEnd       uint32 // TLP.end_seq
+	point        uint32 // SND.NXT when loss was found
+	undoMarker   uint32 // SND.UNA then
+	undoRetrans  uint32 // retransmissions since that no D-SACK has reported
+	prrDelivered uint32 // bytes
+	prrOut       uint32 // bytes
+	prrFlight    uint32 // RecoverFS of RFC 6937, in bytes
+	dupAcks      uint16
+	state        caState
+	reoMult      uint8 // RACK.reo_wnd_mult
+	reoPersist   uint8 // RACK.reo_wnd_persist
+}
 
-	// RACK-TLP (RFC 8985).
-	rackAt        int64 // RACK.xmit_ts
-	rackEnd       uint32
-	rackRTT       uint32
-	rackFack      uint32
-	rackRound     uint32 // SND.NXT when the window was last widened
-	probeEnd      uint32 // TLP.end_seq
-	recoveryPoint uint32 // SND.NXT when loss was found
-	retrStamp     uint32 // timestamp of the first retransmission since
+// congestion is the congestion window, in bytes, and what an algorithm keeps: see
+// congestionControl. The algorithm writes the windows, and recovery does where it says so.
+// The time is in nanoseconds.
+type congestion struct {
+	cwnd, ssthresh         uint32
+	priorCwnd, priorThresh uint32 // before the last loss, for undo; 0 is none
+	alg                    ccState
+	lastSent               int64 // when data was last sent
+}
 
-	// Congestion control, in bytes.
-	cwnd, ssthresh          uint32
-	prrDelivered, prrOut    uint32
-	prrFlight               uint32
-	priorCwnd, priorThresh  uint32
-	undoMarker, undoRetrans uint32
-	challenged              uint32 // milliseconds: when a challenge ACK was last sent
-	ccState                 ccState
-	idleSince               int64 // time of the last transmission of data
+// timestamps are the state of RFC 7323 section 3, in milliseconds. recent and recentAt are
+// written as segments arrive, firstRetr as they are sent again.
+type timestamps struct {
+	recent    uint32 // TS.Recent: the peer's clock
+	recentAt  uint32 // when that was set, on the engine's clock
+	offset    uint32 // from the engine's clock to the one that the peer sees
+	firstRetr uint32 // TSval of the first retransmission of a recovery
+}
+
+// roundTrips are measured round trips, in microseconds. Acknowledgements write them.
+type roundTrips struct {
+	srtt, rttvar, rto uint32 // RFC 6298
+	min               uint32 // the least of all; all ones is none yet
+	rack              uint32 // RACK.rtt
+	rcv               uint32 // measured as a receiver; 0 is none yet
 }
 
 // sendFin queues a FIN and moves to the state that has sent one; it may wait for
@@ -204,23 +256,23 @@ func (c *Conn) sendFin() {
 }
 
 // finSent reports whether the FIN was sent, at least once.
-func (c *Conn) finSent() bool { return c.flags&flagFin != 0 && c.sndNxt == c.sndEnd()+1 }
+func (c *Conn) finSent() bool { return c.flags&flagFin != 0 && c.snd.nxt == c.sndEnd()+1 }
 
 // sndEnd is the sequence number after the last byte that was written.
 func (c *Conn) sndEnd() uint32 {
 	if c.state == StateSynSent || c.state == StateSynReceived { // the SYN comes first
-		return c.iss + 1 + c.sq.n
+		return c.snd.iss + 1 + c.snd.queue.n
 	}
 	if c.flags&flagFinAcked != 0 {
-		return c.sndUna - 1
+		return c.snd.una - 1
 	}
-	return c.sndUna + c.sq.n
+	return c.snd.una + c.snd.queue.n
 }
 
 // unsent is how many written bytes were never sent.
 func (c *Conn) unsent() uint32 {
-	if end := c.sndEnd(); before(c.sndNxt, end) {
-		return end - c.sndNxt
+	if end := c.sndEnd(); before(c.snd.nxt, end) {
+		return end - c.snd.nxt
 	}
 	return 0
 }
@@ -280,15 +332,15 @@ func (c *Conn) finish(s State) {
 	}
 	c.state = s
 	e.wheel.cancel(c.id)
-	c.lossAt, c.soonAt, c.ackAt, c.keepAt = 0, 0, 0, 0
-	c.lossKind, c.soonKind = lossNone, soonNone
+	c.timers.lossAt, c.timers.probeAt, c.timers.ackAt, c.timers.keepAt = 0, 0, 0, 0
+	c.timers.lossKind, c.timers.probeKind = lossNone, probeNone
 	c.dropSegments()
-	e.used -= int64(c.sq.mem)
-	c.sq.free(e.chunks)
-	c.cursor = place{}
-	c.ooo.free(e)
-	e.used -= int64(c.rcvGrant)
-	c.rcvGrant = 0
+	e.used -= int64(c.snd.queue.mem)
+	c.snd.queue.free(e.chunks)
+	c.snd.pos = queuePos{}
+	c.rcv.ooo.free(e)
+	e.used -= int64(c.rcv.buf)
+	c.rcv.buf = 0
 	c.notify(Closed | Readable | Writable)
 	c.release()
 }
@@ -300,7 +352,7 @@ func (c *Conn) release() {
 		return
 	}
 	e := c.e
-	c.rq.free(e.chunks)
+	c.rcv.queue.free(e.chunks)
 	c.User, c.e = nil, nil
 	e.used -= connCost
 	e.conns.put(c.id)

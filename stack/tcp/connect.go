@@ -24,7 +24,7 @@ func (e *Engine) Dial(now int64, t Tuple) (*Conn, error) {
 	if c == nil {
 		return nil, syscall.ENOBUFS
 	}
-	if ref != 0 && !after(c.iss, last) {
+	if ref != 0 && !after(c.snd.iss, last) {
 		c.number(last + 1<<16) // never behind the last connection of this name
 	}
 	c.state = StateSynSent
@@ -36,7 +36,7 @@ func (e *Engine) Dial(now int64, t Tuple) (*Conn, error) {
 
 // inputSynSent is RFC 9293 section 3.10.7.3.
 func (c *Conn) inputSynSent(s *Segment) {
-	if s.Flags&FlagACK != 0 && s.Ack != c.sndNxt {
+	if s.Flags&FlagACK != 0 && s.Ack != c.snd.nxt {
 		// First, the ACK: only our SYN can be acknowledged.
 		if s.Flags&FlagRST == 0 {
 			c.e.Reject(s)
@@ -59,7 +59,7 @@ func (c *Conn) inputSynSent(s *Segment) {
 		return
 	}
 	c.takeSyn(s)
-	c.rcvAdv = c.rcvNxt + min(c.rcvGrant, 65535) // as our SYN has said
+	c.rcv.adv = c.rcv.nxt + min(c.rcv.buf, 65535) // as our SYN has said
 	if s.Flags&FlagACK == 0 {
 		// A simultaneous open.
 		c.state = StateSynReceived
@@ -89,23 +89,23 @@ func (c *Conn) echoed(s *Segment) bool {
 // synAcked takes the acknowledgement of our SYN.
 func (c *Conn) synAcked(s *Segment) {
 	c.flags &^= flagOweSyn
-	c.sndUna = c.iss + 1
-	c.rackFack, c.undoMarker = c.sndUna, c.sndUna
+	c.snd.una = c.snd.iss + 1
+	c.rec.rackFack, c.rec.undoMarker = c.snd.una, c.snd.una
 	if c.flags&flagSYNRetr == 0 {
-		c.sampleRTT(c.e.now - c.idleSince)
+		c.sampleRTT(c.e.now - c.cc.lastSent)
 	} else if c.flags&flagTS != 0 && s.HasTS {
 		c.sampleTimestamp(s)
 	}
 	// RFC 6298 section 5.7: an RTO of at least 3 s after a SYN was lost and nothing
 	// measured. RFC 5681 section 3.1: and an initial window of one segment.
 	if c.flags&flagSYNRetr != 0 {
-		if c.srtt == 0 {
-			c.rto = 3e6
+		if c.rtt.srtt == 0 {
+			c.rtt.rto = 3e6
 		}
-		c.cwnd = uint32(c.mss)
+		c.cc.cwnd = uint32(c.snd.mss)
 	}
-	c.lossKind, c.lossAt, c.backoff = lossNone, 0, 0
-	c.sndWl1, c.sndWl2 = s.Seq, s.Ack
+	c.timers.lossKind, c.timers.lossAt, c.timers.backoff = lossNone, 0, 0
+	c.snd.wl1, c.snd.wl2 = s.Seq, s.Ack
 }
 
 // afterHandshake is what both sides do once they are connected.
@@ -114,7 +114,7 @@ func (c *Conn) afterHandshake() {
 		c.state = StateFinWait1
 	}
 	c.keepAlive()
-	if c.sq.n > 0 || c.flags&flagFin != 0 {
+	if c.snd.queue.n > 0 || c.flags&flagFin != 0 {
 		c.pend()
 	}
 }

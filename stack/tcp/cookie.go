@@ -125,7 +125,7 @@ func (e *Engine) takeCookie(l *Listener, s *Segment, hash uint32) (c *Conn, ok b
 	e.halfOpened(l, c)
 	c.takeSyn(&syn)
 	c.flags |= flagSYNRetr // when the SYN-ACK was sent is not known
-	c.rcvAdv = c.rcvNxt + cookieWindow
+	c.rcv.adv = c.rcv.nxt + cookieWindow
 	c.startRTO()
 	e.stats.CookiesTaken++
 	return c, true

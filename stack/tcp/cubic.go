@@ -23,32 +23,32 @@ const (
 
 func (cc cubic) onAck(c *Conn, a ackSample) {
 	if cc.beforeAvoidance(c, a) {
-		c.ccState.cubic().avoid(c, a.delivered)
+		c.cc.alg.cubic().avoid(c, a.delivered)
 	}
 }
 
 func (cubic) onLoss(c *Conn, _ caState) {
-	b := c.ccState.cubic()
-	w := float32(c.cwnd) / float32(c.mss)
+	b := c.cc.alg.cubic()
+	w := float32(c.cc.cwnd) / float32(c.snd.mss)
 	if w < b.wMax {
 		b.wMax = w * (1 + cubicBeta) / 2 // section 4.7, fast convergence
 	} else {
 		b.wMax = w
 	}
 	b.epoch = 0
-	flight := float32(c.sndNxt - c.sndUna)
-	c.ssthresh = max(uint32(flight*cubicBeta), 2*uint32(c.mss)) // section 4.6
+	flight := float32(c.snd.nxt - c.snd.una)
+	c.cc.ssthresh = max(uint32(flight*cubicBeta), 2*uint32(c.snd.mss)) // section 4.6
 }
 
 func (cc cubic) onIdle(c *Conn) {
 	cc.lossBased.onIdle(c)
-	c.ccState.cubic().epoch = 0
+	c.cc.alg.cubic().epoch = 0
 }
 
 // avoid is congestion avoidance.
 func (b *cubicState) avoid(c *Conn, delivered uint32) {
-	mss := float32(c.mss)
-	w := float32(c.cwnd) / mss
+	mss := float32(c.snd.mss)
+	w := float32(c.cc.cwnd) / mss
 	if b.epoch == 0 {
 		b.epoch = c.e.now
 		b.est = w
@@ -65,7 +65,7 @@ func (b *cubicState) avoid(c *Conn, delivered uint32) {
 		alpha = 1 // section 4.3
 	}
 	b.est += alpha * segs / w
-	t := float32(c.e.now-b.epoch)/1e9 + float32(c.srtt)/1e6
+	t := float32(c.e.now-b.epoch)/1e9 + float32(c.rtt.srtt)/1e6
 	d := t - b.k
 	target := min(max(b.start+cubicC*d*d*d, w), 1.5*w) // section 4.2
 	if b.est > target {

@@ -39,10 +39,10 @@
 //
 // A connection has four deadlines and one place in the wheel, for the earliest:
 //
-//	lossAt   retransmission (RFC 6298), SYN, or persist, never two of them
-//	soonAt   tail loss probe or reordering timer (RFC 8985), before lossAt
-//	ackAt    delayed ACK (RFC 1122)
-//	keepAt   keep-alive, or the end of FIN-WAIT-2 once closed
+//	timers.lossAt   retransmission (RFC 6298), SYN, or persist, never two of them
+//	timers.probeAt   tail loss probe or reordering timer (RFC 8985), before lossAt
+//	timers.ackAt    delayed ACK (RFC 1122)
+//	timers.keepAt   keep-alive, or the end of FIN-WAIT-2 once closed
 //
 // A deadline that is pushed back is only written down: the wheel fires at the old
 // time, and the connection is armed again. TIME-WAIT has a list of its own, as all
@@ -53,7 +53,7 @@
 // SND.NXT is never taken back. What is in flight is a list of sentSegments, from
 // SND.UNA to SND.NXT without a gap, each in flight, SACKed, or lost and not yet sent
 // again; each knows its place in the send queue. The receiver keeps the right edge
-// it has ever promised (rcvAdv) and takes what lies before it.
+// it has ever promised (rcv.adv) and takes what lies before it.
 //
 // # Memory
 //

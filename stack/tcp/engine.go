@@ -113,22 +113,22 @@ func (cfg *Config) setDefaults() error {
 // of it and of its connections and listeners, are made on one goroutine or
 // otherwise one after the other.
 type Engine struct {
-	cfg       Config
-	cc        congestionControl
-	now       int64 // nanoseconds, of the last call that gave a time
-	used      int64 // see budget.go
-	flowKey   sipKey
-	isnKey    sipKey
-	tsKey     sipKey
-	cookieKey sipKey
-	conns     pool[Conn]
-	segs      pool[sentSegment]
-	ranges    pool[oooRange]
-	waits     pool[timeWait]
-	chunks    *chunks
-	flows     flowTable
-	wheel     wheel
-	timedOut  func(ref uint32)
+	cfg        Config
+	congestion congestionControl
+	now        int64 // nanoseconds, of the last call that gave a time
+	used       int64 // see budget.go
+	flowKey    sipKey
+	isnKey     sipKey
+	tsKey      sipKey
+	cookieKey  sipKey
+	conns      pool[Conn]
+	segs       pool[sentSegment]
+	ranges     pool[oooRange]
+	waits      pool[timeWait]
+	chunks     *chunks
+	flows      flowTable
+	wheel      wheel
+	timedOut   func(ref uint32)
 
 	listeners map[listenKey]*Listener // the first of those that share a key
 	halfOpen  int
@@ -183,7 +183,7 @@ func New(now int64, cfg Config) (*Engine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make tcp engine: %w", err)
 	}
-	e := &Engine{cfg: cfg, cc: cc, now: now, chunks: newChunks(), listeners: make(map[listenKey]*Listener)}
+	e := &Engine{cfg: cfg, congestion: cc, now: now, chunks: newChunks(), listeners: make(map[listenKey]*Listener)}
 	master := sipKey{binary.LittleEndian.Uint64(cfg.Secret[:]), binary.LittleEndian.Uint64(cfg.Secret[8:])}
 	second := sipKey{binary.LittleEndian.Uint64(cfg.Secret[16:]), binary.LittleEndian.Uint64(cfg.Secret[24:])}
 	derive := func(label uint64) sipKey {
@@ -203,7 +203,7 @@ func New(now int64, cfg Config) (*Engine, error) {
 		}
 		return &e.conns.at(ref).tuple
 	})
-	e.wheel = newWheel(now, func(ref uint32) *wheelNode { return &e.conns.at(ref).node })
+	e.wheel = newWheel(now, func(ref uint32) *wheelNode { return &e.conns.at(ref).timers.node })
 	e.timedOut = func(ref uint32) { e.conns.at(ref).timeout() }
 	for 65535<<e.rcvScale < cfg.MaxRecvBuffer && e.rcvScale < maxScale {
 		e.rcvScale++
@@ -230,13 +230,13 @@ func (e *Engine) newConn(t *Tuple, hash uint32) *Conn {
 	}
 	id := e.conns.get()
 	c := e.conns.at(id)
-	*c = Conn{
-		e: e, id: id, tuple: *t, hash: hash, pseudo: uint32(t.pseudoSum()), rcvGrant: grant,
-		rto: uint32(initialRTO / time.Microsecond), minRTT: ^uint32(0),
-		mss: e.ownMSS(t), rcvMSS: defaultMSS, reoMult: 1, quick: quickAcks,
-	}
+	*c = Conn{e: e, id: id, tuple: *t, hash: hash, pseudoSum: uint32(t.pseudoSum())}
+	c.snd.mss = e.ownMSS(t)
+	c.rcv.buf, c.rcv.mss, c.rcv.quickAcks = grant, defaultMSS, quickAcks
+	c.rec.reoMult = 1
+	c.rtt.rto, c.rtt.min = uint32(initialRTO/time.Microsecond), ^uint32(0)
 	c.number(e.isn(t))
-	c.tsOffset = uint32(t.hostMAC(&e.tsKey))
+	c.ts.offset = uint32(t.hostMAC(&e.tsKey))
 	c.initCongestion()
 	return c
 }
@@ -244,7 +244,7 @@ func (e *Engine) newConn(t *Tuple, hash uint32) *Conn {
 // number gives the connection its initial sequence number. That is also the first
 // recovery point (RFC 6582 section 3.2, step 1).
 func (c *Conn) number(iss uint32) {
-	c.iss, c.sndUna, c.sndNxt, c.recoveryPoint = iss, iss, iss+1, iss
+	c.snd.iss, c.snd.una, c.snd.nxt, c.rec.point = iss, iss, iss+1, iss
 }
 
 // isn is an initial sequence number (RFC 6528 section 3): a clock of about 4 µs,

@@ -23,28 +23,28 @@ const (
 // slowStart opens the window by what was delivered (RFC 5681 section 3.1), and during
 // conservative slow start by a quarter of it.
 func (c *Conn) slowStart(delivered uint32) {
-	h := &c.ccState.loss().hystart
-	if h.baseline != 0 && c.ssthresh == initialThresh {
+	h := &c.cc.alg.loss().hystart
+	if h.baseline != 0 && c.cc.ssthresh == initialThresh {
 		delivered /= hystartGrowth
 	}
-	c.cwnd = min(c.cwnd+delivered, max(c.ssthresh, c.cwnd), maxCwnd)
+	c.cc.cwnd = min(c.cc.cwnd+delivered, max(c.cc.ssthresh, c.cc.cwnd), maxCwnd)
 }
 
 // watchRTT takes a round trip of the first slow start (RFC 9406 section 4.2).
 func (c *Conn) watchRTT(rtt uint32) {
-	if c.ssthresh != initialThresh || c.caState != caOpen {
+	if c.cc.ssthresh != initialThresh || c.rec.state != caOpen {
 		return
 	}
-	h := &c.ccState.loss().hystart
-	if afterEq(c.sndUna, h.roundEnd) || h.cur == 0 {
+	h := &c.cc.alg.loss().hystart
+	if afterEq(c.snd.una, h.roundEnd) || h.cur == 0 {
 		if h.baseline != 0 {
 			if h.rounds++; h.rounds >= hystartRounds {
-				c.ssthresh = c.cwnd
+				c.cc.ssthresh = c.cc.cwnd
 				return
 			}
 		}
 		h.last, h.cur, h.samples = h.cur, ^uint32(0), 0
-		h.roundEnd = c.sndNxt
+		h.roundEnd = c.snd.nxt
 	}
 	h.cur = min(h.cur, rtt)
 	if h.samples < 255 {

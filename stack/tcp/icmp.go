@@ -30,7 +30,7 @@ func (e *Engine) ICMP(now int64, t *Tuple, seq uint32, kind ICMPKind, mtu int) b
 		return false
 	}
 	c := e.conns.at(ref)
-	if !within(seq, c.sndUna, c.sndNxt) { // RFC 5927 section 4.1
+	if !within(seq, c.snd.una, c.snd.nxt) { // RFC 5927 section 4.1
 		return false
 	}
 	switch {
@@ -43,7 +43,7 @@ func (e *Engine) ICMP(now int64, t *Tuple, seq uint32, kind ICMPKind, mtu int) b
 	default:
 		// RFC 5927 section 5.2: an error of a connection that is established may
 		// pass; the retransmission timeout decides, and then says why.
-		c.soft = uint8(syscall.EHOSTUNREACH)
+		c.softErr = uint8(syscall.EHOSTUNREACH)
 	}
 	return true
 }
@@ -64,9 +64,9 @@ func (c *Conn) pathMTU(seq uint32, mtu int) bool {
 		headers, least = headers6, minMTU6 // RFC 8201 section 4
 	}
 	var size int
-	for ref := c.segHead; ref != 0; ref = e.segs.at(ref).next {
+	for ref := c.flight.head; ref != 0; ref = e.segs.at(ref).next {
 		if g := e.segs.at(ref); within(seq, g.seq, g.end) {
-			size = headers + int(g.data()) + int(uint32(c.mss)-c.maxPayload())
+			size = headers + int(g.data()) + int(uint32(c.snd.mss)-c.maxPayload())
 		}
 	}
 	if mtu < least {
@@ -80,12 +80,12 @@ func (c *Conn) pathMTU(seq uint32, mtu int) bool {
 			}
 		}
 	}
-	if size <= mtu || mtu-headers >= int(c.mss) { // RFC 5927 section 7.2
+	if size <= mtu || mtu-headers >= int(c.snd.mss) { // RFC 5927 section 7.2
 		return false
 	}
-	c.mss = uint16(mtu - headers)
+	c.snd.mss = uint16(mtu - headers)
 	most := c.maxPayload()
-	for ref := c.segHead; ref != 0; ref = e.segs.at(ref).next {
+	for ref := c.flight.head; ref != 0; ref = e.segs.at(ref).next {
 		if e.segs.at(ref).data() > most {
 			c.markLost(ref)
 		}

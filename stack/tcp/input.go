@@ -13,7 +13,7 @@ func (c *Conn) input(s *Segment) {
 	if c.flags&flagKeepAlive != 0 {
 		c.keepAlive()
 	}
-	if c.state == StateSynReceived && s.Flags&(FlagSYN|FlagACK|FlagRST) == FlagSYN|FlagACK && s.Seq == c.rcvNxt-1 && s.Ack == c.sndNxt {
+	if c.state == StateSynReceived && s.Flags&(FlagSYN|FlagACK|FlagRST) == FlagSYN|FlagACK && s.Seq == c.rcv.nxt-1 && s.Ack == c.snd.nxt {
 		// The other half of a simultaneous open (RFC 9293 section 3.5, figure 8): its
 		// SYN is known, its ACK is new.
 		s.Seq++
@@ -41,7 +41,7 @@ func (c *Conn) input(s *Segment) {
 		return
 	}
 	if c.state == StateSynReceived {
-		if !after(s.Ack, c.sndUna) || after(s.Ack, c.sndNxt) {
+		if !after(s.Ack, c.snd.una) || after(s.Ack, c.snd.nxt) {
 			e.Reject(s)
 			return
 		}
@@ -49,7 +49,7 @@ func (c *Conn) input(s *Segment) {
 			return
 		}
 		c.synAcked(s)
-		c.sndWl1-- // this very segment updates the window, scaled
+		c.snd.wl1-- // this very segment updates the window, scaled
 		c.afterHandshake()
 	}
 	if !c.inputAck(s) || c.state.over() {
@@ -57,7 +57,7 @@ func (c *Conn) input(s *Segment) {
 	}
 	if newest {
 		// Only now: a forged segment that got here could make PAWS drop all others.
-		c.tsRecent, c.tsAge = s.TSVal, e.millis()
+		c.ts.recent, c.ts.recentAt = s.TSVal, e.millis()
 	}
 	c.receive(s)
 }
@@ -76,33 +76,33 @@ func (c *Conn) checkTimestamp(s *Segment) (ok, newest bool) {
 		c.e.stats.Dropped++
 		return false, false
 	}
-	if before(s.TSVal, c.tsRecent) {
+	if before(s.TSVal, c.ts.recent) {
 		if s.Flags&FlagRST != 0 {
 			return true, false
 		}
 		// Section 5.5: a TS.Recent of 24 days ago says nothing.
-		if c.e.millis()-c.tsAge < 24*24*3600*1000 {
+		if c.e.millis()-c.ts.recentAt < 24*24*3600*1000 {
 			c.e.stats.PAWS++
 			c.refuse(s)
 			return false, false
 		}
 	}
 	// Section 4.3: the timestamp of the segment that Last.ACK.sent falls in.
-	return true, beforeEq(s.Seq, c.lastAck) && !after(c.rcvNxt, s.Seq+s.length())
+	return true, beforeEq(s.Seq, c.rcv.lastAck) && !after(c.rcv.nxt, s.Seq+s.length())
 }
 
 // refuse acknowledges a segment that is dropped, so that its sender learns where we are
 // (RFC 9293 section 3.10.7.4, first). A duplicate is reported as such (RFC 2883).
 func (c *Conn) refuse(s *Segment) {
-	if s.Flags&FlagSYN != 0 && c.state == StateSynReceived && s.Seq == c.rcvNxt-1 {
+	if s.Flags&FlagSYN != 0 && c.state == StateSynReceived && s.Seq == c.rcv.nxt-1 {
 		// The SYN again: our answer was lost.
 		c.flags |= flagOweSyn
 		c.pend()
 		return
 	}
-	if n := uint32(len(s.Payload)); n > 0 && before(s.Seq, c.rcvNxt) {
+	if n := uint32(len(s.Payload)); n > 0 && before(s.Seq, c.rcv.nxt) {
 		c.e.stats.Duplicates++
-		c.oweDSack(s.Seq, minSeq(s.Seq+n, c.rcvNxt))
+		c.oweDSack(s.Seq, minSeq(s.Seq+n, c.rcv.nxt))
 	}
 	if s.length() == 0 && !c.mayChallenge() {
 		return // an endless exchange of ACKs is cut off here
@@ -114,21 +114,21 @@ func (c *Conn) refuse(s *Segment) {
 // trim is the check of the sequence number, and cuts off what lies outside of the
 // window. It returns false if nothing acceptable is left.
 func (c *Conn) trim(s *Segment) bool {
-	wnd := c.rcvAdv - c.rcvNxt
+	wnd := c.rcv.adv - c.rcv.nxt
 	n := s.length()
 	ok := false
 	switch {
 	case n == 0 && wnd == 0:
-		ok = s.Seq == c.rcvNxt
+		ok = s.Seq == c.rcv.nxt
 	case n == 0:
-		ok = within(s.Seq, c.rcvNxt, c.rcvAdv) || s.Seq == c.rcvNxt
+		ok = within(s.Seq, c.rcv.nxt, c.rcv.adv) || s.Seq == c.rcv.nxt
 	case wnd == 0:
 		// Nothing of it fits, yet its ACK, or RST, counts.
-		ok = s.Seq == c.rcvNxt
+		ok = s.Seq == c.rcv.nxt
 	default:
-		ok = within(s.Seq, c.rcvNxt, c.rcvAdv) || within(s.Seq+n-1, c.rcvNxt, c.rcvAdv)
+		ok = within(s.Seq, c.rcv.nxt, c.rcv.adv) || within(s.Seq+n-1, c.rcv.nxt, c.rcv.adv)
 		// A segment around the whole window has a middle that fits.
-		ok = ok || before(s.Seq, c.rcvNxt) && after(s.Seq+n, c.rcvAdv)
+		ok = ok || before(s.Seq, c.rcv.nxt) && after(s.Seq+n, c.rcv.adv)
 	}
 	if !ok {
 		if s.Flags&FlagRST == 0 {
@@ -140,8 +140,8 @@ func (c *Conn) trim(s *Segment) bool {
 	if s.Flags&(FlagSYN|FlagRST) != 0 {
 		return true
 	}
-	if before(s.Seq, c.rcvNxt) {
-		dup := min(c.rcvNxt-s.Seq, uint32(len(s.Payload)))
+	if before(s.Seq, c.rcv.nxt) {
+		dup := min(c.rcv.nxt-s.Seq, uint32(len(s.Payload)))
 		if dup > 0 {
 			c.oweDSack(s.Seq, s.Seq+dup)
 			c.flags |= flagAckNow
@@ -150,13 +150,13 @@ func (c *Conn) trim(s *Segment) bool {
 		s.Payload = s.Payload[dup:]
 		s.Seq += dup
 	}
-	if end := s.Seq + uint32(len(s.Payload)); after(end, c.rcvAdv) {
-		cut := min(end-c.rcvAdv, uint32(len(s.Payload)))
+	if end := s.Seq + uint32(len(s.Payload)); after(end, c.rcv.adv) {
+		cut := min(end-c.rcv.adv, uint32(len(s.Payload)))
 		s.Payload = s.Payload[:uint32(len(s.Payload))-cut]
 		s.Flags &^= FlagFIN
 		c.flags |= flagAckNow
 		c.pend()
-	} else if s.Flags&FlagFIN != 0 && end == c.rcvAdv && n > 0 && wnd == 0 {
+	} else if s.Flags&FlagFIN != 0 && end == c.rcv.adv && n > 0 && wnd == 0 {
 		s.Flags &^= FlagFIN
 		c.flags |= flagAckNow
 		c.pend()
@@ -167,7 +167,7 @@ func (c *Conn) trim(s *Segment) bool {
 // inputReset is RFC 5961 section 3.2: only a RST with exactly the next sequence number
 // is believed at once; any other one in the window is challenged.
 func (c *Conn) inputReset(s *Segment) {
-	if s.Seq != c.rcvNxt {
+	if s.Seq != c.rcv.nxt {
 		c.challenge()
 		return
 	}
@@ -211,13 +211,13 @@ const (
 func (c *Conn) mayChallenge() bool {
 	e := c.e
 	ms := e.millis() | 1 // 0 is never
-	if c.challenged != 0 && ms-c.challenged < 500 {
+	if c.challengedAt != 0 && ms-c.challengedAt < 500 {
 		return false
 	}
 	if !e.challenges.take(e.now, challengesPerSecond) {
 		return false
 	}
-	c.challenged = ms
+	c.challengedAt = ms
 	return true
 }
 

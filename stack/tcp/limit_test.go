@@ -20,16 +20,16 @@ func TestAnswersASecond(t *testing.T) {
 		input func(c *Conn) Segment
 	}{
 		{"RST in the window", 1000, challengeAcks, func(c *Conn) Segment {
-			return Segment{Tuple: c.tuple, Seq: c.rcvNxt + 1, Flags: FlagRST}
+			return Segment{Tuple: c.tuple, Seq: c.rcv.nxt + 1, Flags: FlagRST}
 		}},
 		{"SYN", 1000, challengeAcks, func(c *Conn) Segment {
-			return Segment{Tuple: c.tuple, Seq: c.rcvNxt + 1, Flags: FlagSYN}
+			return Segment{Tuple: c.tuple, Seq: c.rcv.nxt + 1, Flags: FlagSYN}
 		}},
 		{"ACK of what was not sent", 1000, challengeAcks, func(c *Conn) Segment {
-			return Segment{Tuple: c.tuple, Seq: c.rcvNxt, Ack: c.sndNxt + 1, Flags: FlagACK}
+			return Segment{Tuple: c.tuple, Seq: c.rcv.nxt, Ack: c.snd.nxt + 1, Flags: FlagACK}
 		}},
 		{"keep-alive", 1000, nil, func(c *Conn) Segment {
-			return Segment{Tuple: c.tuple, Seq: c.rcvNxt - 1, Ack: c.sndNxt, Flags: FlagACK}
+			return Segment{Tuple: c.tuple, Seq: c.rcv.nxt - 1, Ack: c.snd.nxt, Flags: FlagACK}
 		}},
 		{"segment of no connection", 5000, func(s Stats) uint64 { return s.Resets }, func(c *Conn) Segment {
 			s := Segment{Tuple: c.tuple, Flags: FlagACK}
@@ -44,7 +44,7 @@ func TestAnswersASecond(t *testing.T) {
 				h.used = 0
 				for _, c := range servers {
 					s := tc.input(c)
-					s.HasTS, s.TSVal = true, c.tsRecent
+					s.HasTS, s.TSVal = true, c.ts.recent
 					if h.e.Input(d.now, &s) == NoConnection {
 						h.e.Reject(&s)
 					}

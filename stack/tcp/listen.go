@@ -111,14 +111,14 @@ func (l *Listener) Accept() (*Conn, error) {
 		c := l.e.conns.at(l.queue[l.first])
 		l.first++
 		c.listener = nil
-		if c.state.over() && c.err != 0 && c.rq.n == 0 {
+		if c.state.over() && c.err != 0 && c.rcv.queue.n == 0 {
 			c.release() // reset while it waited
 			continue
 		}
 		c.flags |= flagOwned
 		if c.state.over() {
 			c.notify(Readable | Closed)
-		} else if c.rq.n > 0 || c.flags&flagRecvFin != 0 {
+		} else if c.rcv.queue.n > 0 || c.flags&flagRecvFin != 0 {
 			c.notify(Readable)
 		}
 		return c, nil
@@ -225,8 +225,8 @@ func (e *Engine) halfOpened(l *Listener, c *Conn) {
 
 // takeSyn reads the peer's SYN: its sequence number and options.
 func (c *Conn) takeSyn(s *Segment) {
-	c.rcvNxt = s.Seq + 1
-	c.rcvAdv, c.lastAck, c.drsSeq = c.rcvNxt, c.rcvNxt, c.rcvNxt
+	c.rcv.nxt = s.Seq + 1
+	c.rcv.adv, c.rcv.lastAck, c.rcv.drsSeq = c.rcv.nxt, c.rcv.nxt, c.rcv.nxt
 	// RFC 9293 section 3.7.1: 536 without the option, or 1220 for IPv6.
 	peer := uint16(defaultMSS)
 	if !c.tuple.Is4() {
@@ -235,21 +235,21 @@ func (c *Conn) takeSyn(s *Segment) {
 	if s.HasMSS && s.MSS != 0 { // 0 says nothing
 		peer = max(s.MSS, minMSS)
 	}
-	c.mss = min(c.mss, peer)
+	c.snd.mss = min(c.snd.mss, peer)
 	if s.SackOK {
 		c.flags |= flagSack
 	}
 	if s.HasTS {
 		c.flags |= flagTS
-		c.tsRecent, c.tsAge = s.TSVal, c.e.millis()
+		c.ts.recent, c.ts.recentAt = s.TSVal, c.e.millis()
 	}
 	if s.HasScale {
 		c.flags |= flagScale
-		c.sndScale, c.rcvScale = s.Scale, c.e.rcvScale
+		c.snd.scale, c.rcv.scale = s.Scale, c.e.rcvScale
 	}
-	c.sndWnd = uint32(s.Window) // RFC 7323 section 2.2: that of a SYN is not scaled
-	c.maxWnd = c.sndWnd
-	c.sndWl1, c.sndWl2 = s.Seq, c.iss
+	c.snd.wnd = uint32(s.Window) // RFC 7323 section 2.2: that of a SYN is not scaled
+	c.snd.maxWnd = c.snd.wnd
+	c.snd.wl1, c.snd.wl2 = s.Seq, c.snd.iss
 	c.initCongestion()
 }
 

@@ -84,7 +84,7 @@ func TestQueue(t *testing.T) {
 			}
 			from := rng.IntN(len(model))
 			n := rng.IntN(len(model) - from)
-			pl := q.skip(cs, q.settle(cs, place{}), uint32(from))
+			pl := q.skip(cs, q.settle(cs, queuePos{}), uint32(from))
 			b := make([]byte, n)
 			after := q.copyAt(cs, pl, b)
 			if !bytes.Equal(b, model[from:from+n]) {

@@ -49,7 +49,7 @@ func (c *Conn) output() outputResult {
 	}
 	if c.flags&flagKeepProbe != 0 {
 		// RFC 1122 section 4.2.3.6: an old octet, which must be answered.
-		if !c.emit(c.sndNxt-1, 0, place{}, FlagACK) {
+		if !c.emit(c.snd.nxt-1, 0, queuePos{}, FlagACK) {
 			return outputNoFrame
 		}
 		c.flags &^= flagKeepProbe
@@ -60,11 +60,11 @@ func (c *Conn) output() outputResult {
 		}
 	}
 	r := c.outputData()
-	if r == outputDone && c.flags&flagAckNow != 0 && !c.emit(c.ackSeq(), 0, place{}, FlagACK) {
+	if r == outputDone && c.flags&flagAckNow != 0 && !c.emit(c.ackSeq(), 0, queuePos{}, FlagACK) {
 		return outputNoFrame
 	}
-	if c.flags&flagAckLater != 0 && c.ackAt == 0 && c.flags&flagAckNow == 0 {
-		c.ackAt = c.e.now + int64(c.e.cfg.DelayedAck)
+	if c.flags&flagAckLater != 0 && c.timers.ackAt == 0 && c.flags&flagAckNow == 0 {
+		c.timers.ackAt = c.e.now + int64(c.e.cfg.DelayedAck)
 	}
 	return r
 }
@@ -79,7 +79,7 @@ func (c *Conn) outputData() outputResult {
 		}
 		g := c.e.segs.at(ref)
 		n := min(g.end-g.seq, c.maxPayload())
-		if p := c.pipe(); p > 0 && p+n > c.cwnd {
+		if p := c.pipe(); p > 0 && p+n > c.cc.cwnd {
 			c.flags |= flagLimited
 			return outputDone
 		}
@@ -98,7 +98,7 @@ func (c *Conn) outputData() outputResult {
 		if budget == 0 {
 			return outputMore
 		}
-		if c.segHead == 0 {
+		if c.flight.head == 0 {
 			c.restart()
 		}
 		if !c.sendNew(n, fin) {
@@ -108,16 +108,16 @@ func (c *Conn) outputData() outputResult {
 		budget--
 	}
 	if sent {
-		c.quick = 0
-		if c.soonKind == soonProbe {
-			c.soonKind, c.soonAt = soonNone, 0
+		c.rcv.quickAcks = 0
+		if c.timers.probeKind == probeTLP {
+			c.timers.probeKind, c.timers.probeAt = probeNone, 0
 		}
 		c.armLoss()
-	} else if c.segHead == 0 && c.lossKind != lossPersist && c.wantsToSend() {
+	} else if c.flight.head == 0 && c.timers.lossKind != lossPersist && c.wantsToSend() {
 		// The window holds it back, and an update of it may get lost.
-		c.lossKind = lossPersist
-		c.backoff = 0
-		c.lossAt = c.e.now + c.timeoutAfter()
+		c.timers.lossKind = lossPersist
+		c.timers.backoff = 0
+		c.timers.lossAt = c.e.now + c.timeoutAfter()
 	}
 	return outputDone
 }
@@ -129,15 +129,15 @@ func (c *Conn) wantsToSend() bool {
 
 // usable is what of the peer's window is not used.
 func (c *Conn) usable() uint32 {
-	if edge := c.sndUna + c.sndWnd; after(edge, c.sndNxt) {
-		return edge - c.sndNxt
+	if edge := c.snd.una + c.snd.wnd; after(edge, c.snd.nxt) {
+		return edge - c.snd.nxt
 	}
 	return 0
 }
 
 // maxPayload is the text of a full segment, with the options it will have.
 func (c *Conn) maxPayload() uint32 {
-	n := uint32(c.mss)
+	n := uint32(c.snd.mss)
 	if c.flags&flagTS != 0 {
 		n -= timestampsLen
 	}
@@ -154,7 +154,7 @@ func (c *Conn) nextNew() (n uint32, fin, ok bool) {
 	}
 	n = min(unsent, full)
 	fin = c.flags&(flagFin|flagFinAcked) == flagFin && !c.finSent() && n == unsent
-	if n == 0 && !fin || c.segs >= maxSegs {
+	if n == 0 && !fin || c.flight.segs >= maxSegs {
 		return 0, false, false
 	}
 	if n+b2u(fin) > usable {
@@ -169,14 +169,14 @@ func (c *Conn) nextNew() (n uint32, fin, ok bool) {
 	switch {
 	case n == full || fin:
 	case n == unsent:
-		if c.flags&flagNagle != 0 && c.segHead != 0 {
+		if c.flags&flagNagle != 0 && c.flight.head != 0 {
 			return 0, false, false
 		}
-	case n >= c.maxWnd/2:
+	case n >= c.snd.maxWnd/2:
 	default:
 		return 0, false, false
 	}
-	if p := c.pipe(); p > 0 && p+n > c.cwnd {
+	if p := c.pipe(); p > 0 && p+n > c.cc.cwnd {
 		c.flags |= flagLimited
 		return 0, false, false
 	}
@@ -192,7 +192,7 @@ func b2u(b bool) uint32 {
 
 // sendNew sends n bytes that were never sent, and the FIN if asked.
 func (c *Conn) sendNew(n uint32, fin bool) bool {
-	from := c.sq.settle(c.e.chunks, c.cursor)
+	from := c.snd.queue.settle(c.e.chunks, c.snd.pos)
 	fl, sf := uint8(FlagACK), segFlags(0)
 	if n > 0 && n == c.unsent() {
 		fl |= FlagPSH
@@ -201,15 +201,15 @@ func (c *Conn) sendNew(n uint32, fin bool) bool {
 		fl |= FlagFIN
 		sf = segFin
 	}
-	if !c.emit(c.sndNxt, n, from, fl) {
+	if !c.emit(c.snd.nxt, n, from, fl) {
 		return false
 	}
-	seq := c.sndNxt
-	c.sndNxt += n + b2u(fin)
-	c.cursor = c.sq.skip(c.e.chunks, from, n)
-	c.addSegment(seq, c.sndNxt, from, sf)
-	c.prrOut += n
-	c.idleSince = c.e.now
+	seq := c.snd.nxt
+	c.snd.nxt += n + b2u(fin)
+	c.snd.pos = c.snd.queue.skip(c.e.chunks, from, n)
+	c.addSegment(seq, c.snd.nxt, from, sf)
+	c.rec.prrOut += n
+	c.cc.lastSent = c.e.now
 	return true
 }
 
@@ -217,7 +217,7 @@ func (c *Conn) sendNew(n uint32, fin bool) bool {
 func (c *Conn) resend(ref uint32) bool {
 	g := c.e.segs.at(ref)
 	most := c.maxPayload()
-	if g.data() > most && c.segs < math.MaxUint16 {
+	if g.data() > most && c.flight.segs < math.MaxUint16 {
 		c.splitSegment(ref, most)
 	}
 	n := min(g.data(), most) // what is left over is found missing again
@@ -231,11 +231,11 @@ func (c *Conn) resend(ref uint32) bool {
 	if !c.emit(g.seq, n, g.place, fl) {
 		return false
 	}
-	c.prrOut += n
-	first := ref == c.segHead
+	c.rec.prrOut += n
+	first := ref == c.flight.head
 	c.resent(ref)
-	c.idleSince = c.e.now
-	if first && c.lossKind != lossRTO {
+	c.cc.lastSent = c.e.now
+	if first && c.timers.lossKind != lossRTO {
 		c.startRTO()
 	}
 	return true
@@ -245,15 +245,15 @@ func (c *Conn) resend(ref uint32) bool {
 // repeats an octet already acknowledged, which a receiver must answer (RFC 9293
 // section 3.10.7.4, first), so the sequence space does not run ahead of the window.
 func (c *Conn) sendPersist() bool {
-	if n := min(c.unsent(), c.usable(), c.maxPayload()); n > 0 && c.segHead == 0 {
+	if n := min(c.unsent(), c.usable(), c.maxPayload()); n > 0 && c.flight.head == 0 {
 		// RFC 1122 section 4.2.3.4: after the override timeout it is used after all.
 		if !c.sendNew(n, false) {
 			return false
 		}
-		c.lossKind = lossNone
+		c.timers.lossKind = lossNone
 		c.armLoss()
-	} else if c.lossKind == lossPersist {
-		if !c.emit(c.sndUna-1, 0, place{}, FlagACK) {
+	} else if c.timers.lossKind == lossPersist {
+		if !c.emit(c.snd.una-1, 0, queuePos{}, FlagACK) {
 			return false
 		}
 	}
@@ -264,11 +264,11 @@ func (c *Conn) sendPersist() bool {
 // ackSeq is the sequence number of a segment without text: SND.NXT, unless the
 // peer has taken back the window it was sent in.
 func (c *Conn) ackSeq() uint32 {
-	edge := c.sndUna + c.sndWnd
-	if before(edge, c.sndNxt) && c.sndNxt-edge >= 1<<c.sndScale {
+	edge := c.snd.una + c.snd.wnd
+	if before(edge, c.snd.nxt) && c.snd.nxt-edge >= 1<<c.snd.scale {
 		return edge
 	}
-	return c.sndNxt
+	return c.snd.nxt
 }
 
 // sackLen is the length of the SACK option that is due.
@@ -276,7 +276,7 @@ func (c *Conn) sackLen() int {
 	if c.flags&flagSack == 0 {
 		return 0
 	}
-	n := int(min(c.ooo.n, 4))
+	n := int(min(c.rcv.ooo.n, 4))
 	if c.flags&flagDSack != 0 {
 		n++
 	}
@@ -296,14 +296,14 @@ func (c *Conn) maxBlocks() int {
 
 // emit makes a segment of n bytes of the send queue, from pl, and sends it. It
 // returns false if there was no frame.
-func (c *Conn) emit(seq, n uint32, pl place, fl uint8) bool {
+func (c *Conn) emit(seq, n uint32, pl queuePos, fl uint8) bool {
 	e := c.e
 	hdr := headerLen
 	if c.flags&flagTS != 0 {
 		hdr += timestampsLen
 	}
 	sack := c.sackLen()
-	if n > 0 && uint32(hdr+sack)+n > headerLen+uint32(c.mss) {
+	if n > 0 && uint32(hdr+sack)+n > headerLen+uint32(c.snd.mss) {
 		sack = 0 // the text was cut for a segment without
 	}
 	size := hdr + sack + int(n)
@@ -314,22 +314,22 @@ func (c *Conn) emit(seq, n uint32, pl place, fl uint8) bool {
 	b = b[:size]
 	o := b[headerLen:]
 	if c.flags&flagTS != 0 {
-		putTimestamps(o, c.timestamp(), c.tsRecent)
+		putTimestamps(o, c.timestamp(), c.ts.recent)
 		o = o[timestampsLen:]
 	}
 	if sack > 0 {
 		c.putSack(o[:sack])
 	}
-	putHeader(b, &c.tuple, seq, c.rcvNxt, fl, c.offerWindow(), hdr+sack)
+	putHeader(b, &c.tuple, seq, c.rcv.nxt, fl, c.offerWindow(), hdr+sack)
 	if n > 0 {
-		c.sq.copyAt(e.chunks, pl, b[hdr+sack:])
+		c.snd.queue.copyAt(e.chunks, pl, b[hdr+sack:])
 	}
-	seal(b, uint64(c.pseudo))
+	seal(b, uint64(c.pseudoSum))
 	e.cfg.Output.Send(c, b)
 	e.stats.Sent++
-	c.lastAck = c.rcvNxt
+	c.rcv.lastAck = c.rcv.nxt
 	c.flags &^= flagAckNow | flagAckLater
-	c.ackAt = 0
+	c.timers.ackAt = 0
 	return true
 }
 
@@ -350,9 +350,9 @@ func (c *Conn) putSack(b []byte) {
 // 2.4).
 func (c *Conn) offerWindow() uint16 {
 	edge := c.window()
-	w := min((edge-c.rcvNxt)>>c.rcvScale, 65535)
-	if offered := c.rcvNxt + w<<c.rcvScale; after(offered, c.rcvAdv) {
-		c.rcvAdv = offered
+	w := min((edge-c.rcv.nxt)>>c.rcv.scale, 65535)
+	if offered := c.rcv.nxt + w<<c.rcv.scale; after(offered, c.rcv.adv) {
+		c.rcv.adv = offered
 	}
 	return uint16(w)
 }
@@ -368,27 +368,27 @@ func (c *Conn) sendSyn() bool {
 	if !passive || c.flags&flagScale != 0 {
 		o.scale = int8(e.rcvScale)
 	}
-	o.val, o.ecr = c.timestamp(), c.tsRecent
+	o.val, o.ecr = c.timestamp(), c.ts.recent
 	size := headerLen + o.len()
 	b := e.cfg.Output.Frame(c, &c.tuple, size)
 	if b == nil {
 		return false
 	}
 	b = b[:size]
-	fl, ack, wnd := uint8(FlagSYN), uint32(0), min(c.rcvGrant, 65535)
+	fl, ack, wnd := uint8(FlagSYN), uint32(0), min(c.rcv.buf, 65535)
 	if passive {
-		fl, ack = FlagSYN|FlagACK, c.rcvNxt
-		c.rcvAdv = c.rcvNxt + wnd
-		c.lastAck = c.rcvNxt
+		fl, ack = FlagSYN|FlagACK, c.rcv.nxt
+		c.rcv.adv = c.rcv.nxt + wnd
+		c.rcv.lastAck = c.rcv.nxt
 	}
-	putHeader(b, &c.tuple, c.iss, ack, fl, uint16(wnd), size)
+	putHeader(b, &c.tuple, c.snd.iss, ack, fl, uint16(wnd), size)
 	o.put(b[headerLen:])
-	seal(b, uint64(c.pseudo))
+	seal(b, uint64(c.pseudoSum))
 	e.cfg.Output.Send(c, b)
 	e.stats.Sent++
 	c.flags &^= flagOweSyn | flagAckNow | flagAckLater
-	c.idleSince = e.now
-	if c.lossKind != lossRTO {
+	c.cc.lastSent = e.now
+	if c.timers.lossKind != lossRTO {
 		c.startRTO()
 	}
 	return true

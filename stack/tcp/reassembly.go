@@ -100,7 +100,7 @@ func (l *oooList) grow(c *Conn, r *oooRange, p []byte) bool {
 }
 
 // full bounds the memory of ranges: little text may take a whole chunk.
-func (l *oooList) full(c *Conn) bool { return l.mem > 2*c.rcvGrant+maxChunk }
+func (l *oooList) full(c *Conn) bool { return l.mem > 2*c.rcv.buf+maxChunk }
 
 // open makes a range between prev and next.
 func (l *oooList) open(c *Conn, prev, next, seq uint32, p []byte) uint32 {
@@ -190,22 +190,22 @@ func (l *oooList) deliver(c *Conn) {
 	for l.head != 0 {
 		ref := l.head
 		r := e.ranges.at(ref)
-		if after(r.start, c.rcvNxt) {
+		if after(r.start, c.rcv.nxt) {
 			return
 		}
 		mem := r.q.mem
-		if dup := min(c.rcvNxt-r.start, r.q.n); dup > 0 {
+		if dup := min(c.rcv.nxt-r.start, r.q.n); dup > 0 {
 			c.oweDSack(r.start, r.start+dup)
 			r.q.discard(e.chunks, dup)
 		}
-		if after(r.end, c.rcvNxt) {
-			c.rcvNxt = r.end
+		if after(r.end, c.rcv.nxt) {
+			c.rcv.nxt = r.end
 		}
 		l.mem -= mem
 		if c.flags&flagReadShut != 0 {
 			r.q.free(e.chunks)
 		} else {
-			c.rq.splice(e.chunks, &r.q)
+			c.rcv.queue.splice(e.chunks, &r.q)
 		}
 		l.remove(e, ref)
 	}
@@ -227,10 +227,10 @@ func (l *oooList) free(e *Engine) {
 func (c *Conn) blocks(b []SackBlock) int {
 	n := 0
 	if c.flags&flagDSack != 0 {
-		b[0] = c.dsack
+		b[0] = c.rcv.dsack
 		n = 1
 	}
-	for r := c.ooo.recent; r != 0 && n < len(b); r = c.e.ranges.at(r).rnext {
+	for r := c.rcv.ooo.recent; r != 0 && n < len(b); r = c.e.ranges.at(r).rnext {
 		b[n] = SackBlock{c.e.ranges.at(r).start, c.e.ranges.at(r).end}
 		n++
 	}
@@ -239,9 +239,9 @@ func (c *Conn) blocks(b []SackBlock) int {
 
 // oweDSack notes a duplicate to report with the next ACK.
 func (c *Conn) oweDSack(start, end uint32) {
-	c.quick = quickAcks
+	c.rcv.quickAcks = quickAcks
 	if c.flags&flagSack != 0 {
 		c.flags |= flagDSack
-		c.dsack = SackBlock{start, end}
+		c.rcv.dsack = SackBlock{start, end}
 	}
 }

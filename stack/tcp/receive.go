@@ -20,9 +20,9 @@ func (c *Conn) receive(s *Segment) {
 			c.reset(0)
 			return
 		}
-		c.rcvMSS = uint16(min(max(n, uint32(c.rcvMSS)), 65535))
+		c.rcv.mss = uint16(min(max(n, uint32(c.rcv.mss)), 65535))
 		c.sampleReceiver(s)
-		if s.Seq != c.rcvNxt {
+		if s.Seq != c.rcv.nxt {
 			c.receiveEarly(s)
 		} else if !c.receiveNext(s.Payload) {
 			return
@@ -31,13 +31,13 @@ func (c *Conn) receive(s *Segment) {
 	if s.Flags&FlagFIN != 0 && c.flags&flagPeerFin == 0 {
 		// A FIN before text that has arrived contradicts it, and is not believed.
 		fin := s.Seq + uint32(len(s.Payload))
-		if !before(fin, c.rcvNxt) && (c.ooo.tail == 0 || !before(fin, c.e.ranges.at(c.ooo.tail).end)) {
+		if !before(fin, c.rcv.nxt) && (c.rcv.ooo.tail == 0 || !before(fin, c.e.ranges.at(c.rcv.ooo.tail).end)) {
 			c.flags |= flagPeerFin
-			c.peerFin = fin
+			c.rcv.fin = fin
 		}
 	}
 	if c.flags&flagPeerFin != 0 {
-		if c.rcvNxt == c.peerFin {
+		if c.rcv.nxt == c.rcv.fin {
 			c.receiveFin()
 		} else if s.Flags&FlagFIN != 0 {
 			c.flags |= flagAckNow
@@ -49,14 +49,14 @@ func (c *Conn) receive(s *Segment) {
 // receiveNext takes text at RCV.NXT. It returns false if the connection is over.
 func (c *Conn) receiveNext(p []byte) bool {
 	e := c.e
-	if c.flags&flagPeerFin != 0 && after(c.rcvNxt+uint32(len(p)), c.peerFin) {
-		p = p[:c.peerFin-c.rcvNxt] // what comes after a FIN is nothing
+	if c.flags&flagPeerFin != 0 && after(c.rcv.nxt+uint32(len(p)), c.rcv.fin) {
+		p = p[:c.rcv.fin-c.rcv.nxt] // what comes after a FIN is nothing
 	}
-	c.rcvNxt += uint32(len(p))
+	c.rcv.nxt += uint32(len(p))
 	c.oweAck(uint32(len(p)))
 	if c.flags&flagReadShut != 0 {
 		p = nil
-	} else if c.rq.n == 0 && e.cfg.OnData != nil && c.flags&flagOwned != 0 {
+	} else if c.rcv.queue.n == 0 && e.cfg.OnData != nil && c.flags&flagOwned != 0 {
 		k := min(max(e.cfg.OnData(c, p), 0), len(p))
 		if c.state.over() {
 			return false
@@ -70,14 +70,14 @@ func (c *Conn) receiveNext(p []byte) bool {
 		p = p[k:]
 	}
 	if len(p) > 0 && c.flags&flagReadShut == 0 {
-		c.rq.append(e.chunks, p)
+		c.rcv.queue.append(e.chunks, p)
 	}
-	if c.ooo.head != 0 {
-		c.ooo.deliver(c)
+	if c.rcv.ooo.head != 0 {
+		c.rcv.ooo.deliver(c)
 		// RFC 5681 section 4.2: at once when a segment fills a gap.
 		c.flags |= flagAckNow
 	}
-	if c.rq.n > 0 && c.flags&flagReadShut == 0 {
+	if c.rcv.queue.n > 0 && c.flags&flagReadShut == 0 {
 		c.notify(Readable)
 	}
 	c.consumed()
@@ -88,24 +88,24 @@ func (c *Conn) receiveNext(p []byte) bool {
 func (c *Conn) receiveEarly(s *Segment) {
 	e := c.e
 	e.stats.OutOfOrder++
-	c.quick = quickAcks
+	c.rcv.quickAcks = quickAcks
 	// RFC 5681 section 4.2: an immediate duplicate ACK tells the sender.
 	c.flags |= flagAckNow
 	c.pend()
 	p := s.Payload
-	if c.flags&flagPeerFin != 0 && after(s.Seq+uint32(len(p)), c.peerFin) {
-		p = p[:max(0, int32(c.peerFin-s.Seq))]
+	if c.flags&flagPeerFin != 0 && after(s.Seq+uint32(len(p)), c.rcv.fin) {
+		p = p[:max(0, int32(c.rcv.fin-s.Seq))]
 	}
-	if len(p) > 0 && !c.ooo.insert(c, s.Seq, p) {
+	if len(p) > 0 && !c.rcv.ooo.insert(c, s.Seq, p) {
 		e.stats.Dropped++
 	}
 }
 
 // receiveFin takes the peer's FIN, as all before it was received.
 func (c *Conn) receiveFin() {
-	c.rcvNxt++
+	c.rcv.nxt++
 	c.flags |= flagRecvFin | flagAckNow
-	c.ooo.free(c.e)
+	c.rcv.ooo.free(c.e)
 	c.notify(Readable)
 	c.pend()
 	switch c.state {
@@ -125,10 +125,10 @@ func (c *Conn) receiveFin() {
 func (c *Conn) oweAck(n uint32) {
 	c.flags |= flagAckLater
 	c.pend()
-	if c.rcvNxt-c.lastAck >= 2*uint32(c.rcvMSS) {
+	if c.rcv.nxt-c.rcv.lastAck >= 2*uint32(c.rcv.mss) {
 		c.flags |= flagAckNow
-	} else if c.quick > 0 {
-		c.quick--
+	} else if c.rcv.quickAcks > 0 {
+		c.rcv.quickAcks--
 		c.flags |= flagAckNow
 	}
 }
@@ -142,16 +142,16 @@ const quickAcks = 8
 // room for. It never moves back (RFC 9293 section 3.8.6), and not by small steps
 // (RFC 1122 section 4.2.3.3).
 func (c *Conn) window() uint32 {
-	edge := c.rcvNxt
-	if c.rq.n < c.rcvGrant {
-		edge += c.rcvGrant - c.rq.n
+	edge := c.rcv.nxt
+	if c.rcv.queue.n < c.rcv.buf {
+		edge += c.rcv.buf - c.rcv.queue.n
 	}
-	limit := uint32(65535) << c.rcvScale
-	if edge-c.rcvNxt > limit {
-		edge = c.rcvNxt + limit
+	limit := uint32(65535) << c.rcv.scale
+	if edge-c.rcv.nxt > limit {
+		edge = c.rcv.nxt + limit
 	}
-	if !after(edge, c.rcvAdv) || edge-c.rcvAdv < min(c.rcvGrant/2, uint32(c.rcvMSS)) {
-		return c.rcvAdv
+	if !after(edge, c.rcv.adv) || edge-c.rcv.adv < min(c.rcv.buf/2, uint32(c.rcv.mss)) {
+		return c.rcv.adv
 	}
 	return edge
 }
@@ -163,9 +163,9 @@ func (c *Conn) consumed() {
 		return
 	}
 	c.tuneGrant()
-	if edge := c.window(); edge-c.rcvAdv >= min(c.rcvGrant/2, 2*uint32(c.rcvMSS)) && edge != c.rcvAdv && c.flags&flagRecvFin == 0 {
+	if edge := c.window(); edge-c.rcv.adv >= min(c.rcv.buf/2, 2*uint32(c.rcv.mss)) && edge != c.rcv.adv && c.flags&flagRecvFin == 0 {
 		c.flags |= flagAckLater
-		if c.rcvAdv-c.rcvNxt < c.rcvGrant/2 {
+		if c.rcv.adv-c.rcv.nxt < c.rcv.buf/2 {
 			c.flags |= flagAckNow
 		}
 		c.pend()
@@ -182,28 +182,28 @@ const idleBuffer = int64(time.Second)
 // makes it send in bursts.
 func (c *Conn) tuneGrant() {
 	e := c.e
-	rtt := c.rcvRTT
+	rtt := c.rtt.rcv
 	if rtt == 0 {
-		rtt = max(c.srtt, 1000)
+		rtt = max(c.rtt.srtt, 1000)
 	}
 	if c.flags&flagShrink != 0 {
 		c.shrinkGrant()
 	}
-	taken := c.rcvNxt - c.rq.n
-	switch elapsed := e.now - c.drsAt; {
-	case c.drsAt == 0:
-	case taken-c.drsSeq > c.rcvGrant/2:
+	taken := c.rcv.nxt - c.rcv.queue.n
+	switch elapsed := e.now - c.rcv.drsAt; {
+	case c.rcv.drsAt == 0:
+	case taken-c.rcv.drsSeq > c.rcv.buf/2:
 		// The time is not over, perhaps; then the more so.
-		c.growGrant(4 * (taken - c.drsSeq))
+		c.growGrant(4 * (taken - c.rcv.drsSeq))
 		if elapsed < int64(rtt)*1000 {
 			return
 		}
 	case elapsed < int64(rtt)*1000:
 		return
-	case elapsed > idleBuffer && c.rcvGrant > e.leastGrant():
+	case elapsed > idleBuffer && c.rcv.buf > e.leastGrant():
 		c.flags |= flagShrink
 	}
-	c.drsAt, c.drsSeq = e.now, taken
+	c.rcv.drsAt, c.rcv.drsSeq = e.now, taken
 }
 
 // sampleReceiver estimates the round trip from an echoed timestamp, as a receiver
@@ -217,9 +217,9 @@ func (c *Conn) sampleReceiver(s *Segment) {
 		return
 	}
 	rtt := max(ms*1000, 1000)
-	if c.rcvRTT == 0 || rtt < c.rcvRTT {
-		c.rcvRTT = rtt
+	if c.rtt.rcv == 0 || rtt < c.rtt.rcv {
+		c.rtt.rcv = rtt
 	} else {
-		c.rcvRTT += (rtt - c.rcvRTT) / 8
+		c.rtt.rcv += (rtt - c.rtt.rcv) / 8
 	}
 }

@@ -24,8 +24,8 @@ func (e *Engine) sendReset(c *Conn) {
 	}
 	b = b[:headerLen]
 	// The peer believes the sequence number it expects (RFC 5961 section 3.2).
-	putHeader(b, &c.tuple, c.ackSeq(), c.rcvNxt, FlagRST|FlagACK, 0, headerLen)
-	seal(b, uint64(c.pseudo))
+	putHeader(b, &c.tuple, c.ackSeq(), c.rcv.nxt, FlagRST|FlagACK, 0, headerLen)
+	seal(b, uint64(c.pseudoSum))
 	e.cfg.Output.Send(c, b)
 	e.stats.Sent++
 	e.stats.Resets++

@@ -13,17 +13,17 @@ func micros(ns int64) uint32 { return uint32(min(max(ns/1000, 1), 1<<31)) }
 // with a steady round trip time out.
 func (c *Conn) sampleRTT(ns int64) {
 	r := micros(ns)
-	c.minRTT = min(c.minRTT, r)
-	if c.srtt == 0 {
-		c.srtt, c.rttvar = r, r/2
+	c.rtt.min = min(c.rtt.min, r)
+	if c.rtt.srtt == 0 {
+		c.rtt.srtt, c.rtt.rttvar = r, r/2
 	} else {
-		d := int64(c.srtt) - int64(r)
-		c.rttvar = uint32((3*int64(c.rttvar) + max(d, -d)) / 4)
-		c.srtt = uint32(max(1, int64(c.srtt)-d/8))
+		d := int64(c.rtt.srtt) - int64(r)
+		c.rtt.rttvar = uint32((3*int64(c.rtt.rttvar) + max(d, -d)) / 4)
+		c.rtt.srtt = uint32(max(1, int64(c.rtt.srtt)-d/8))
 	}
 	e := c.e
-	rto := int64(c.srtt) + max(4*int64(c.rttvar), e.cfg.MinRTO.Microseconds())
-	c.rto = uint32(min(rto, e.cfg.MaxRTO.Microseconds()))
+	rto := int64(c.rtt.srtt) + max(4*int64(c.rtt.rttvar), e.cfg.MinRTO.Microseconds())
+	c.rtt.rto = uint32(min(rto, e.cfg.MaxRTO.Microseconds()))
 }
 
 // sampleTimestamp measures by the timestamp echoed (RFC 7323 section 4), where the
@@ -39,11 +39,11 @@ func (c *Conn) sampleTimestamp(s *Segment) {
 func (c *Conn) timestamp() uint32 { return c.timestampAt(c.e.now) }
 
 func (c *Conn) timestampAt(at int64) uint32 {
-	return uint32(at/int64(time.Millisecond)) + c.tsOffset
+	return uint32(at/int64(time.Millisecond)) + c.ts.offset
 }
 
 // timeoutAfter is the retransmission timeout with its backing off (RFC 6298
 // section 5.5), in nanoseconds.
 func (c *Conn) timeoutAfter() int64 {
-	return min(int64(c.rto)*1000<<min(c.backoff, 20), int64(c.e.cfg.MaxRTO))
+	return min(int64(c.rtt.rto)*1000<<min(c.timers.backoff, 20), int64(c.e.cfg.MaxRTO))
 }

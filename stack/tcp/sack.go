@@ -18,7 +18,7 @@ func (c *Conn) takeBlocks(r *ackResult) {
 	}
 	for _, b := range blocks {
 		// A block outside of what is in flight is old, or forged.
-		if before(b.Start, b.End) && afterEq(b.Start, c.sndUna) && beforeEq(b.End, c.sndNxt) {
+		if before(b.Start, b.End) && afterEq(b.Start, c.snd.una) && beforeEq(b.End, c.snd.nxt) {
 			c.takeBlock(b, r)
 		}
 	}
@@ -28,7 +28,7 @@ func (c *Conn) takeBlocks(r *ackResult) {
 // below the acknowledgement, or within the second block.
 func (c *Conn) isDSack(blocks []SackBlock, ack uint32) bool {
 	b := blocks[0]
-	if !before(b.Start, b.End) || before(b.End, c.sndUna-c.maxWnd-1<<16) {
+	if !before(b.Start, b.End) || before(b.End, c.snd.una-c.snd.maxWnd-1<<16) {
 		return false
 	}
 	return beforeEq(b.End, ack) ||
@@ -40,9 +40,9 @@ func (c *Conn) isDSack(blocks []SackBlock, ack uint32) bool {
 // is in proportion to what is missing and what is new, and not to the window.
 func (c *Conn) takeBlock(b SackBlock, r *ackResult) {
 	e := c.e
-	ref := c.segHead
+	ref := c.flight.head
 	// Most blocks are an old one that has grown.
-	if h := c.sackHint; h != 0 && beforeEq(e.segs.at(h).seq, b.Start) {
+	if h := c.flight.sackHint; h != 0 && beforeEq(e.segs.at(h).seq, b.Start) {
 		ref = h
 	}
 	for ref != 0 {
@@ -61,13 +61,13 @@ func (c *Conn) takeBlock(b SackBlock, r *ackResult) {
 			c.deliveredSegment(g, r)
 			if g.flags&segLost != 0 {
 				g.flags &^= segLost
-				c.lostBytes -= n
+				c.flight.lost -= n
 			}
 			c.timeRemove(g)
 			g.flags |= segSacked
-			c.sackedBytes += n
-			c.sackedSegs++
-			c.sackHint = ref
+			c.flight.sacked += n
+			c.flight.sackedSegs++
+			c.flight.sackHint = ref
 			c.joinRun(ref, g)
 		}
 		ref = g.next
@@ -110,34 +110,34 @@ func (c *Conn) runEnd(ref uint32) uint32 {
 
 // forgetSacks is for a receiver that has dropped what it reported (RFC 2018 section 8).
 func (c *Conn) forgetSacks() {
-	for ref := c.segHead; ref != 0; ref = c.e.segs.at(ref).next {
+	for ref := c.flight.head; ref != 0; ref = c.e.segs.at(ref).next {
 		g := c.e.segs.at(ref)
 		if g.flags&segSacked != 0 {
 			g.flags &^= segSacked
 			c.timeInsert(ref, g)
 		}
 	}
-	c.sackedBytes, c.sackedSegs, c.sackHint = 0, 0, 0
+	c.flight.sacked, c.flight.sackedSegs, c.flight.sackHint = 0, 0, 0
 }
 
 // tookDSack learns from a report that a segment arrived twice.
 func (c *Conn) tookDSack(b SackBlock) {
 	// RFC 8985 section 6.2, step 4: reordering may be wider than was thought; once
 	// a round trip.
-	if c.rackRound == 0 || !before(c.sndUna, c.rackRound) {
-		c.rackRound = c.sndNxt | 1
-		if c.reoMult < 255 {
-			c.reoMult++
+	if c.rec.rackRound == 0 || !before(c.snd.una, c.rec.rackRound) {
+		c.rec.rackRound = c.snd.nxt | 1
+		if c.rec.reoMult < 255 {
+			c.rec.reoMult++
 		}
-		c.reoPersist = 16
+		c.rec.reoPersist = 16
 	}
-	if c.flags&flagProbeRetr != 0 && b.End == c.probeEnd {
+	if c.flags&flagProbeRetr != 0 && b.End == c.rec.tlpEnd {
 		c.flags &^= flagProbing | flagProbeRetr // the probe was the duplicate
 		return
 	}
-	if c.undoRetrans > 0 && afterEq(b.Start, c.undoMarker) {
-		c.undoRetrans--
-		if c.undoRetrans == 0 {
+	if c.rec.undoRetrans > 0 && afterEq(b.Start, c.rec.undoMarker) {
+		c.rec.undoRetrans--
+		if c.rec.undoRetrans == 0 {
 			c.undo()
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// lossTimer says what lossAt is for.
+// lossTimer says what timers.lossAt is for.
 type lossTimer uint8
 
 const (
@@ -14,13 +14,13 @@ const (
 	lossPersist           // RFC 9293 section 3.8.6.1
 )
 
-// soonTimer says what soonAt is for.
-type soonTimer uint8
+// probeTimer says what timers.probeAt is for.
+type probeTimer uint8
 
 const (
-	soonNone  soonTimer = iota
-	soonProbe           // RFC 8985 section 7
-	soonReo             // RFC 8985 section 6.2
+	probeNone    probeTimer = iota
+	probeTLP                // RFC 8985 section 7
+	probeReorder            // RFC 8985 section 6.2
 )
 
 // arm puts the connection's earliest deadline on the wheel. The wheel leaves a
@@ -28,7 +28,7 @@ const (
 // pushed back.
 func (c *Conn) arm() {
 	at := int64(0)
-	for _, t := range [...]int64{c.lossAt, c.soonAt, c.ackAt, c.keepAt} {
+	for _, t := range [...]int64{c.timers.lossAt, c.timers.probeAt, c.timers.ackAt, c.timers.keepAt} {
 		if t != 0 && (at == 0 || t < at) {
 			at = t
 		}
@@ -42,21 +42,21 @@ func (c *Conn) arm() {
 func (c *Conn) timeout() {
 	now := c.e.now
 	c.flags |= flagBusy
-	if c.ackAt != 0 && c.ackAt <= now {
-		c.ackAt = 0
+	if c.timers.ackAt != 0 && c.timers.ackAt <= now {
+		c.timers.ackAt = 0
 		if c.flags&flagAckLater != 0 {
 			c.flags |= flagAckNow
-			c.quick = 0
+			c.rcv.quickAcks = 0
 			c.pend()
 		}
 	}
-	if c.soonAt != 0 && c.soonAt <= now {
-		c.soonTimeout()
+	if c.timers.probeAt != 0 && c.timers.probeAt <= now {
+		c.probeTimerExpired()
 	}
-	if c.lossAt != 0 && c.lossAt <= now {
+	if c.timers.lossAt != 0 && c.timers.lossAt <= now {
 		c.lossTimeout()
 	}
-	if c.keepAt != 0 && c.keepAt <= now && !c.state.over() {
+	if c.timers.keepAt != 0 && c.timers.keepAt <= now && !c.state.over() {
 		c.keepTimeout()
 	}
 	c.flags &^= flagBusy
@@ -67,22 +67,22 @@ func (c *Conn) timeout() {
 	c.arm()
 }
 
-func (c *Conn) soonTimeout() {
-	kind := c.soonKind
-	c.soonKind, c.soonAt = soonNone, 0
+func (c *Conn) probeTimerExpired() {
+	kind := c.timers.probeKind
+	c.timers.probeKind, c.timers.probeAt = probeNone, 0
 	switch kind {
-	case soonProbe:
-		if c.segHead != 0 && c.caState == caOpen {
+	case probeTLP:
+		if c.flight.head != 0 && c.rec.state == caOpen {
 			c.flags |= flagProbe
 			c.startRTO()
 			c.pend()
 		}
-	case soonReo:
+	case probeReorder:
 		c.reoAt(c.detectLoss())
-		if c.lostBytes > 0 {
-			if c.caState == caOpen {
+		if c.flight.lost > 0 {
+			if c.rec.state == caOpen {
 				c.startRecovery()
-				c.e.cc.onAck(c, ackSample{lost: true})
+				c.e.congestion.onAck(c, ackSample{lost: true})
 			}
 			c.pend()
 		}
@@ -90,16 +90,16 @@ func (c *Conn) soonTimeout() {
 }
 
 func (c *Conn) lossTimeout() {
-	c.lossAt = 0
-	kind := c.lossKind
+	c.timers.lossAt = 0
+	kind := c.timers.lossKind
 	if kind == lossNone {
 		return
 	}
-	tries := c.backoff
+	tries := c.timers.backoff
 	if kind == lossPersist && !c.orphan() {
 		// RFC 1122 section 4.2.2.17: a peer that answers probes is not given up, for
 		// as long as its window stays closed; but nobody waits for an orphan's data.
-		tries = c.probes
+		tries = c.keep.unanswered
 	}
 	if int(tries) >= c.retries() {
 		// RFC 9293 section 3.8.3, R2.
@@ -112,29 +112,29 @@ func (c *Conn) lossTimeout() {
 	}
 	switch {
 	case c.state == StateSynSent || c.state == StateSynReceived:
-		c.backoff++
+		c.timers.backoff++
 		c.e.stats.Timeouts++
 		c.flags |= flagOweSyn | flagSYNRetr
 		c.startRTO()
 		c.pend()
 	case kind == lossPersist:
-		c.backoff += 1 - c.backoff/255
-		c.probes += 1 - c.probes/255
+		c.timers.backoff += 1 - c.timers.backoff/255
+		c.keep.unanswered += 1 - c.keep.unanswered/255
 		c.flags |= flagPersist
-		c.lossAt = c.e.now + c.timeoutAfter()
+		c.timers.lossAt = c.e.now + c.timeoutAfter()
 		c.pend()
-	case c.segHead != 0:
+	case c.flight.head != 0:
 		c.retransmissionTimeout()
 	default:
-		c.lossKind = lossNone
+		c.timers.lossKind = lossNone
 	}
 }
 
 // timedOut is the error of a peer that does not answer: the reason, if a router has
 // said one (RFC 1122 section 4.2.3.9).
 func (c *Conn) timedOut() syscall.Errno {
-	if c.soft != 0 {
-		return syscall.Errno(c.soft)
+	if c.softErr != 0 {
+		return syscall.Errno(c.softErr)
 	}
 	return syscall.ETIMEDOUT
 }
@@ -155,37 +155,37 @@ func (c *Conn) orphan() bool { return c.flags&flagOwned == 0 && c.listener == ni
 
 // startRTO starts the retransmission timer over.
 func (c *Conn) startRTO() {
-	c.lossKind = lossRTO
-	c.lossAt = c.e.now + c.timeoutAfter()
+	c.timers.lossKind = lossRTO
+	c.timers.lossAt = c.e.now + c.timeoutAfter()
 }
 
 // reoAt arms the reordering timer, or with 0 disarms it.
 func (c *Conn) reoAt(at int64) {
 	if at != 0 {
-		c.soonKind, c.soonAt = soonReo, at
-	} else if c.soonKind == soonReo {
-		c.soonKind, c.soonAt = soonNone, 0
+		c.timers.probeKind, c.timers.probeAt = probeReorder, at
+	} else if c.timers.probeKind == probeReorder {
+		c.timers.probeKind, c.timers.probeAt = probeNone, 0
 	}
 }
 
 // armLoss keeps the retransmission timer running while something is in flight (RFC
 // 6298 sections 5.1 to 5.3), and before it the tail loss probe's.
 func (c *Conn) armLoss() {
-	if c.segHead == 0 {
-		if c.lossKind == lossRTO {
-			c.lossKind, c.lossAt = lossNone, 0
+	if c.flight.head == 0 {
+		if c.timers.lossKind == lossRTO {
+			c.timers.lossKind, c.timers.lossAt = lossNone, 0
 		}
-		c.soonKind, c.soonAt = soonNone, 0
+		c.timers.probeKind, c.timers.probeAt = probeNone, 0
 		return
 	}
-	if c.lossKind != lossRTO {
+	if c.timers.lossKind != lossRTO {
 		c.startRTO()
 	}
-	if c.soonKind != soonReo {
-		c.soonKind, c.soonAt = soonNone, 0
+	if c.timers.probeKind != probeReorder {
+		c.timers.probeKind, c.timers.probeAt = probeNone, 0
 		if pto := c.probeTimeout(); pto > 0 {
 			// RFC 8985 section 7.2: not later than the timeout, which it precedes.
-			c.soonKind, c.soonAt = soonProbe, min(c.e.now+pto, c.lossAt)
+			c.timers.probeKind, c.timers.probeAt = probeTLP, min(c.e.now+pto, c.timers.lossAt)
 		}
 	}
 }
@@ -200,7 +200,7 @@ func (c *Conn) SetKeepAlive(on bool, idle, interval time.Duration, count int) {
 	}
 	if !on {
 		c.flags &^= flagKeepAlive
-		c.keepAt = 0
+		c.timers.keepAt = 0
 		return
 	}
 	secs := func(d time.Duration) uint16 {
@@ -212,7 +212,7 @@ func (c *Conn) SetKeepAlive(on bool, idle, interval time.Duration, count int) {
 	if count <= 0 {
 		count = 9
 	}
-	c.keepIdle, c.keepEach, c.keepCount = secs(idle), secs(interval), uint8(min(count, 255))
+	c.keep.idle, c.keep.interval, c.keep.count = secs(idle), secs(interval), uint8(min(count, 255))
 	c.flags |= flagKeepAlive
 	c.keepAlive()
 	c.arm()
@@ -221,32 +221,32 @@ func (c *Conn) SetKeepAlive(on bool, idle, interval time.Duration, count int) {
 // keepAlive starts the idle time over.
 func (c *Conn) keepAlive() {
 	if c.flags&flagKeepAlive != 0 {
-		c.probes = 0
-		c.keepAt = c.e.now + int64(c.keepIdle)*int64(time.Second)
+		c.keep.unanswered = 0
+		c.timers.keepAt = c.e.now + int64(c.keep.idle)*int64(time.Second)
 	}
 }
 
 func (c *Conn) keepTimeout() {
-	c.keepAt = 0
+	c.timers.keepAt = 0
 	switch {
 	case c.state == StateFinWait2 && c.flags&flagOwned == 0:
 		// Nobody waits for the peer's FIN. It is answered by a RST if it comes.
 		c.finish(StateClosed)
 	case c.flags&flagKeepAlive == 0:
-	case c.state == StateSynSent || c.state == StateSynReceived || c.segHead != 0 || c.lossKind == lossPersist:
-		c.keepAt = c.e.now + int64(c.keepIdle)*int64(time.Second) // other timers watch
-	case c.probes >= c.keepCount:
+	case c.state == StateSynSent || c.state == StateSynReceived || c.flight.head != 0 || c.timers.lossKind == lossPersist:
+		c.timers.keepAt = c.e.now + int64(c.keep.idle)*int64(time.Second) // other timers watch
+	case c.keep.unanswered >= c.keep.count:
 		c.reset(c.timedOut())
 	default:
-		c.probes++
+		c.keep.unanswered++
 		c.flags |= flagKeepProbe
-		c.keepAt = c.e.now + int64(c.keepEach)*int64(time.Second)
+		c.timers.keepAt = c.e.now + int64(c.keep.interval)*int64(time.Second)
 		c.pend()
 	}
 }
 
 // armFinWait2 bounds the wait for the FIN of a peer whose connection was closed here.
 func (c *Conn) armFinWait2() {
-	c.keepAt = c.e.now + int64(c.e.cfg.FinWait2)
+	c.timers.keepAt = c.e.now + int64(c.e.cfg.FinWait2)
 	c.arm()
 }

@@ -25,8 +25,8 @@ func (c *Conn) enterTimeWait() {
 	}
 	ref := e.waits.get()
 	w := e.waits.at(ref)
-	*w = timeWait{tuple: c.tuple, hash: c.hash, rcvNxt: c.rcvNxt, sndNxt: c.sndNxt,
-		tsRecent: c.tsRecent, tsOffset: c.tsOffset, hasTS: c.flags&flagTS != 0}
+	*w = timeWait{tuple: c.tuple, hash: c.hash, rcvNxt: c.rcv.nxt, sndNxt: c.snd.nxt,
+		tsRecent: c.ts.recent, tsOffset: c.ts.offset, hasTS: c.flags&flagTS != 0}
 	e.queueWait(ref)
 	e.flows.replace(c.hash, c.id, ref|waitRef)
 	c.flags &^= flagInTable
