@@ -18,9 +18,9 @@ type ackResult struct {
 	dsack     bool
 }
 
-// inputAck processes the acknowledgement (RFC 9293 section 3.10.7.4, fifth). It returns
+// processAck processes the acknowledgement (RFC 9293 section 3.10.7.4, fifth). It returns
 // false if the segment is to be dropped, or the connection is over.
-func (c *Conn) inputAck(s *Segment) bool {
+func (c *Conn) processAck(s *Segment) bool {
 	ack := s.Ack
 	if after(ack, c.snd.nxt) || before(ack, c.snd.una-c.snd.maxWnd) {
 		// RFC 5961 section 5.2: a blind attacker must guess an ACK, too.
@@ -38,16 +38,16 @@ func (c *Conn) inputAck(s *Segment) bool {
 	dup := ack == c.snd.una && inFlight && s.length() == 0 && window == c.snd.wnd
 	fin := false
 	if after(ack, c.snd.una) {
-		fin = c.cumulative(ack, &r)
+		fin = c.advanceUna(ack, &r)
 	}
 	if c.flags&flagSack != 0 && s.Blocks > 0 {
-		c.takeBlocks(&r)
+		c.processSACK(&r)
 	}
 	c.updateWindow(s, window)
 	if inFlight {
-		c.react(&r, dup)
+		c.onAck(&r, dup)
 	} else {
-		c.probeAcked(&r)
+		c.processTLPAck(&r)
 	}
 	if r.acked > 0 {
 		c.timers.backoff = 0
@@ -59,16 +59,16 @@ func (c *Conn) inputAck(s *Segment) bool {
 	}
 	c.armLoss()
 	if c.flight.lost > 0 || c.unsent() > 0 || c.flags&flagFin != 0 && !c.finSent() && c.flags&flagFinAcked == 0 {
-		c.pend()
+		c.schedule()
 	}
 	if fin {
-		return c.finAcked()
+		return c.onFINAcked()
 	}
 	return true
 }
 
 // cumulative advances SND.UNA. It returns true if our FIN is acknowledged.
-func (c *Conn) cumulative(ack uint32, r *ackResult) (fin bool) {
+func (c *Conn) advanceUna(ack uint32, r *ackResult) (fin bool) {
 	e := c.e
 	fin = c.finSent() && ack == c.snd.nxt && c.flags&flagFinAcked == 0
 	r.acked = ack - c.snd.una
@@ -81,13 +81,13 @@ func (c *Conn) cumulative(ack uint32, r *ackResult) (fin bool) {
 				if g.flags&segSacked == 0 {
 					r.delivered += n
 				}
-				c.cutSegment(g, n)
+				c.trimSegment(g, n)
 			}
 			break
 		}
 		if g.flags&segSacked == 0 {
 			r.delivered += g.end - g.seq
-			c.deliveredSegment(g, r)
+			c.rackDelivered(g, r)
 			if !r.sampled {
 				r.sampleAt, r.sampled = g.at, true
 			}
@@ -126,13 +126,13 @@ func (c *Conn) updateWindow(s *Segment, window uint32) {
 	c.snd.maxWnd = max(c.snd.maxWnd, window)
 	if c.timers.lossKind == lossPersist && window > 0 {
 		c.timers.lossKind, c.timers.lossAt, c.timers.backoff = lossNone, 0, 0
-		c.pend()
+		c.schedule()
 	}
 }
 
-// finAcked changes state as our FIN was acknowledged. It returns false if the
+// onFINAcked changes state as our FIN was acknowledged. It returns false if the
 // connection is over.
-func (c *Conn) finAcked() bool {
+func (c *Conn) onFINAcked() bool {
 	switch c.state {
 	case StateFinWait1:
 		c.state = StateFinWait2

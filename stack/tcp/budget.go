@@ -29,15 +29,15 @@ func (e *Engine) reserve(n int64) bool {
 	return true
 }
 
-// firstGrant is the receive buffer that a connection begins with, and goes back to when it
+// firstRcvBuf is the receive buffer that a connection begins with, and goes back to when it
 // was idle: a peer's first flight fits (RFC 6928). Config.RecvBuffer is reserved
 // when it is seen to be of use, so that connections that say little cost little.
-const firstGrant = 16384
+const firstRcvBuf = 16384
 
-// initialGrant is the receive buffer of a new connection: less as memory runs out, so
+// initialRcvBuf is the receive buffer of a new connection: less as memory runs out, so
 // that many small connections are preferred to few large ones. 0 means that there is none.
-func (e *Engine) initialGrant() uint32 {
-	grant := e.leastGrant()
+func (e *Engine) initialRcvBuf() uint32 {
+	grant := e.minRcvBuf()
 	free := e.cfg.Memory - e.used
 	if free < e.sendShare() {
 		return 0
@@ -62,32 +62,32 @@ func (e *Engine) sendShare() int64 {
 	return max(e.cfg.Memory/64, min(8*maxChunk, e.cfg.Memory/8))
 }
 
-// leastGrant is what a receive buffer shrinks to.
-func (e *Engine) leastGrant() uint32 { return min(uint32(e.cfg.RecvBuffer), firstGrant) }
+// minRcvBuf is what a receive buffer shrinks to.
+func (e *Engine) minRcvBuf() uint32 { return min(uint32(e.cfg.RecvBuffer), firstRcvBuf) }
 
-// shrinkGrant gives back what an idle connection has had more than others. What
+// shrinkRcvBuf gives back what an idle connection has had more than others. What
 // the peer was promised can't be, so this happens as it sends again.
-func (c *Conn) shrinkGrant() {
-	least := c.e.leastGrant()
+func (c *Conn) shrinkRcvBuf() {
+	least := c.e.minRcvBuf()
 	if keep := max(least, c.rcv.adv-c.rcv.nxt+c.rcv.queue.n); keep < c.rcv.buf {
 		c.e.used -= int64(c.rcv.buf - keep)
 		c.rcv.buf = keep
 	}
 	if c.rcv.buf <= least {
-		c.flags &^= flagShrink
+		c.flags &^= flagShrinkBuf
 	}
 }
 
 // plenty reports whether a Write that found no memory is worth repeating.
-func (e *Engine) plenty() bool { return e.cfg.Memory-e.used >= 4*maxChunk }
+func (e *Engine) hasSlack() bool { return e.cfg.Memory-e.used >= 4*maxChunk }
 
 // feed tells connections that waited for memory of it.
-func (e *Engine) feed() {
-	for len(e.starved) > 0 && e.plenty() {
+func (e *Engine) wakeStarved() {
+	for len(e.starved) > 0 && e.hasSlack() {
 		c := e.conns.at(e.starved[len(e.starved)-1])
 		e.starved = e.starved[:len(e.starved)-1]
 		c.flags &^= flagStarved
-		if c.state.over() {
+		if c.state.ended() {
 			c.release()
 		} else if c.flags&flagWantWrite != 0 {
 			c.flags &^= flagWantWrite
@@ -96,16 +96,16 @@ func (e *Engine) feed() {
 	}
 }
 
-// growGrant has the receive buffer grow to what is wanted, and to Config.RecvBuffer at
+// growRcvBuf has the receive buffer grow to what is wanted, and to Config.RecvBuffer at
 // least, if memory allows. A half is kept for new connections and for sending, of which a
 // half may go to the first step.
-func (c *Conn) growGrant(want uint32) {
+func (c *Conn) growRcvBuf(want uint32) {
 	e := c.e
 	most := uint32(e.cfg.MaxRecvBuffer)
 	if c.rcv.maxBuf != 0 {
 		most = c.rcv.maxBuf
 	}
-	c.flags &^= flagShrink
+	c.flags &^= flagShrinkBuf
 	first := uint32(e.cfg.RecvBuffer)
 	for _, step := range [...]struct {
 		to   uint32

@@ -127,7 +127,7 @@ func TestReceiveBuffer(t *testing.T) {
 		}
 		s.idle(t, 2*time.Second)
 	}
-	if p.rcv.buf > firstGrant {
+	if p.rcv.buf > firstRcvBuf {
 		t.Errorf("the buffer still has %d bytes", p.rcv.buf)
 	}
 }
@@ -140,7 +140,7 @@ func TestIdleConnectionsReserveLittle(t *testing.T) {
 	s.checked = false
 	clients, servers := pair(t, s, n)
 	for i, h := range s.hosts {
-		if most := int64(n * (connCost + firstGrant)); h.e.used > most {
+		if most := int64(n * (connCost + firstRcvBuf)); h.e.used > most {
 			t.Errorf("host %d: %d idle connections count %d bytes, want at most %d", i, n, h.e.used, most)
 		}
 	}
@@ -182,7 +182,7 @@ func TestSynFlood(t *testing.T) {
 			}
 		}
 		st := e.Stats()
-		if st.HalfOpen > backlog || st.Memory > 4<<20/8*7+firstGrant+connCost || st.Cookies == 0 {
+		if st.HalfOpen > backlog || st.Memory > 4<<20/8*7+firstRcvBuf+connCost || st.Cookies == 0 {
 			t.Errorf("backlog %d: %+v", backlog, st)
 		}
 		c, err := s.hosts[0].e.Dial(s.now, MakeTuple(netip.AddrPortFrom(simAddr[0], 1), netip.AddrPortFrom(simAddr[1], 80)))

@@ -206,7 +206,7 @@ func (q *queue) skip(cs *chunks, pl queuePos, n uint32) queuePos {
 
 // settle returns the same position as pl, in the chunk that its next byte is in: the one
 // before may be freed.
-func (q *queue) settle(cs *chunks, pl queuePos) queuePos {
+func (q *queue) normalize(cs *chunks, pl queuePos) queuePos {
 	if pl.chunk == 0 {
 		if q.head == 0 {
 			return pl

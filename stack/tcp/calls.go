@@ -45,7 +45,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		return 0, c.readError(len(p))
 	}
 	n := c.rcv.queue.read(c.e.chunks, p)
-	c.consumed()
+	c.onConsumed()
 	return n, nil
 }
 
@@ -62,7 +62,7 @@ func (c *Conn) Peek() ([]byte, error) {
 func (c *Conn) Discard(n int) {
 	if n > 0 && c.rcv.queue.n > 0 {
 		c.rcv.queue.discard(c.e.chunks, min(uint32(n), c.rcv.queue.n))
-		c.consumed()
+		c.onConsumed()
 	}
 }
 
@@ -72,7 +72,7 @@ func (c *Conn) readError(want int) error {
 		return io.EOF
 	case c.err != 0:
 		return syscall.Errno(c.err)
-	case c.state.over():
+	case c.state.ended():
 		return io.EOF
 	case want == 0:
 		return nil
@@ -99,7 +99,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		mem := c.snd.queue.mem
 		c.snd.queue.append(c.e.chunks, p[:n])
 		c.e.used += int64(c.snd.queue.mem - mem)
-		c.pend()
+		c.schedule()
 	}
 	if n < len(p) {
 		c.flags |= flagWantWrite
@@ -112,7 +112,7 @@ func (c *Conn) writeError() error {
 	switch {
 	case c.err != 0:
 		return syscall.Errno(c.err)
-	case c.flags&flagFin != 0 || c.state.over():
+	case c.flags&flagFin != 0 || c.state.ended():
 		return syscall.EPIPE
 	}
 	return nil
@@ -132,7 +132,7 @@ func (c *Conn) CloseRead() {
 	c.flags |= flagReadShut
 	if c.rcv.queue.n > 0 {
 		c.rcv.queue.free(c.e.chunks)
-		c.consumed()
+		c.onConsumed()
 	}
 }
 
@@ -145,7 +145,7 @@ func (c *Conn) Close() {
 	}
 	c.disown()
 	switch {
-	case c.state.over():
+	case c.state.ended():
 		c.release()
 	case c.rcv.queue.n > 0 || c.state == StateSynSent:
 		c.reset(0)
@@ -165,7 +165,7 @@ func (c *Conn) Abort() {
 		return
 	}
 	c.disown()
-	if c.state.over() {
+	if c.state.ended() {
 		c.release()
 		return
 	}
@@ -185,7 +185,7 @@ func (c *Conn) disown() {
 func (c *Conn) SetNoDelay(on bool) {
 	if on {
 		c.flags &^= flagNagle
-		c.pend()
+		c.schedule()
 	} else {
 		c.flags |= flagNagle
 	}
@@ -195,7 +195,7 @@ func (c *Conn) SetNoDelay(on bool) {
 // Config.MaxRecvBuffer. What was promised to the peer is not taken back.
 func (c *Conn) SetReadBuffer(n int) {
 	c.rcv.maxBuf = uint32(min(max(n, 2048), 1<<29))
-	c.flags |= flagShrink
+	c.flags |= flagShrinkBuf
 }
 
 // SetWriteBuffer has Write take n bytes beyond what is acknowledged, whatever the

@@ -71,7 +71,7 @@ func (c *Conn) initialWindow() uint32 {
 }
 
 // restart tells the algorithm that sending begins again after an idle time.
-func (c *Conn) restart() {
+func (c *Conn) restartIdle() {
 	if c.rec.state == caOpen && c.e.now-c.cc.lastSent >= int64(c.rtt.rto)*1000 {
 		c.e.congestion.onIdle(c)
 	}
@@ -87,7 +87,7 @@ type lossState struct {
 	frac    float32 // of a byte, that the window is to grow by
 }
 
-func (lossBased) onRTT(c *Conn, rtt uint32) { c.watchRTT(rtt) }
+func (lossBased) onRTT(c *Conn, rtt uint32) { c.hystartRTT(rtt) }
 
 func (lossBased) onRecovered(c *Conn) { c.cc.cwnd = max(c.cc.ssthresh, uint32(c.snd.mss)) }
 
@@ -111,8 +111,8 @@ func (lossBased) onIdle(c *Conn) {
 func (lossBased) beforeAvoidance(c *Conn, a ackSample) bool {
 	switch {
 	case c.rec.state == caRecovery:
-		c.reduceRate(a)
-	case a.acked == 0 || c.flags&flagLimited == 0:
+		c.rateReduction(a)
+	case a.acked == 0 || c.flags&flagCwndLimited == 0:
 	case c.cc.cwnd < c.cc.ssthresh:
 		c.slowStart(a.delivered)
 	default:

@@ -31,7 +31,7 @@ func (s State) String() string {
 
 // over reports whether nothing of the connection is left but its remains in the
 // application's hands.
-func (s State) over() bool { return s == StateClosed || s == StateTimeWait }
+func (s State) ended() bool { return s == StateClosed || s == StateTimeWait }
 
 // Events says what a connection has become ready for since it was last told of.
 // They are edges: read or write until ErrWouldBlock.
@@ -55,38 +55,38 @@ const (
 type flags uint32
 
 const (
-	flagOwned     flags = 1 << iota // the application holds the Conn
-	flagPending                     // on Engine.pending
-	flagReady                       // on Engine.ready
-	flagBusy                        // Input or a callback is working on it
-	flagInTable                     // in the flow table
-	flagAckNow                      // an ACK goes out at the next Flush
-	flagAckLater                    // data was received that is not acknowledged
-	flagOweSyn                      // SYN or SYN-ACK goes out at the next Flush
-	flagProbe                       // a tail loss probe goes out at the next Flush
-	flagPersist                     // a window probe goes out at the next Flush
-	flagKeepProbe                   // a keep-alive probe goes out at the next Flush
-	flagPassive                     // opened by the peer
-	flagFin                         // a FIN follows the queued data
-	flagFinAcked                    // and was acknowledged
-	flagPeerFin                     // rcv.fin is set
-	flagRecvFin                     // the peer's FIN was received in order
-	flagReadShut                    // CloseRead: what arrives is discarded
-	flagSack                        // RFC 2018 negotiated
-	flagTS                          // RFC 7323 timestamps negotiated
-	flagScale                       // RFC 7323 window scale negotiated
-	flagNagle                       // RFC 1122 section 4.2.3.4
-	flagKeepAlive                   // RFC 1122 section 4.2.3.6
-	flagWantWrite                   // a Write was cut short
-	flagLimited                     // cwnd has held back data since the last ACK
-	flagReordered                   // RACK has seen reordering
-	flagProbing                     // a tail loss probe is out
-	flagProbeRetr                   // and was a retransmission
-	flagDSack                       // a D-SACK block is owed to the peer
-	flagShrink                      // the receive buffer goes back to its first size
-	flagStarved                     // on Engine.starved
-	flagSYNRetr                     // SYN or SYN-ACK was retransmitted: no RTT sample
-	flagBare                        // duplicate ACKs without blocks, though RFC 2018 was negotiated
+	flagOwned         flags = 1 << iota // the application holds the Conn
+	flagPending                         // on Engine.pending
+	flagReady                           // on Engine.ready
+	flagBusy                            // Input or a callback is working on it
+	flagInTable                         // in the flow table
+	flagAckNow                          // an ACK goes out at the next Flush
+	flagAckDelayed                      // data was received that is not acknowledged
+	flagSendSYN                         // SYN or SYN-ACK goes out at the next Flush
+	flagSendTLP                         // a tail loss probe goes out at the next Flush
+	flagSendPersist                     // a window probe goes out at the next Flush
+	flagSendKeepAlive                   // a keep-alive probe goes out at the next Flush
+	flagPassive                         // opened by the peer
+	flagFin                             // a FIN follows the queued data
+	flagFinAcked                        // and was acknowledged
+	flagPeerFin                         // rcv.fin is set
+	flagRecvFin                         // the peer's FIN was received in order
+	flagReadShut                        // CloseRead: what arrives is discarded
+	flagSack                            // RFC 2018 negotiated
+	flagTS                              // RFC 7323 timestamps negotiated
+	flagScale                           // RFC 7323 window scale negotiated
+	flagNagle                           // RFC 1122 section 4.2.3.4
+	flagKeepAlive                       // RFC 1122 section 4.2.3.6
+	flagWantWrite                       // a Write was cut short
+	flagCwndLimited                     // cwnd has held back data since the last ACK
+	flagReordered                       // RACK has seen reordering
+	flagTLPOut                          // a tail loss probe is out
+	flagTLPRetr                         // and was a retransmission
+	flagDSack                           // a D-SACK block is owed to the peer
+	flagShrinkBuf                       // the receive buffer goes back to its first size
+	flagStarved                         // on Engine.starved
+	flagSYNRetr                         // SYN or SYN-ACK was retransmitted: no RTT sample
+	flagNewReno                         // duplicate ACKs without blocks, though RFC 2018 was negotiated
 )
 
 // Conn is a TCP connection. It belongs to its Engine and is used on the engine's
@@ -252,7 +252,7 @@ func (c *Conn) sendFin() {
 	case StateCloseWait:
 		c.state = StateLastAck
 	}
-	c.pend()
+	c.schedule()
 }
 
 // finSent reports whether the FIN was sent, at least once.
@@ -278,8 +278,8 @@ func (c *Conn) unsent() uint32 {
 }
 
 // pend puts the connection on the list that Flush works off.
-func (c *Conn) pend() {
-	if c.flags&flagPending == 0 && !c.state.over() {
+func (c *Conn) schedule() {
+	if c.flags&flagPending == 0 && !c.state.ended() {
 		c.flags |= flagPending
 		c.e.pending = append(c.e.pending, c.id)
 	}
@@ -318,7 +318,7 @@ func (c *Conn) reset(errno syscall.Errno) {
 // read stays until it closes.
 func (c *Conn) finish(s State) {
 	e := c.e
-	if c.state.over() {
+	if c.state.ended() {
 		return
 	}
 	if l := c.listener; l != nil && c.state == StateSynReceived {
@@ -348,7 +348,7 @@ func (c *Conn) finish(s State) {
 // release returns the memory once neither the application nor a list of the engine
 // knows the connection.
 func (c *Conn) release() {
-	if !c.state.over() || c.flags&(flagOwned|flagPending|flagReady|flagBusy|flagStarved) != 0 || c.listener != nil {
+	if !c.state.ended() || c.flags&(flagOwned|flagPending|flagReady|flagBusy|flagStarved) != 0 || c.listener != nil {
 		return
 	}
 	e := c.e

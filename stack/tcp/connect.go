@@ -25,12 +25,12 @@ func (e *Engine) Dial(now int64, t Tuple) (*Conn, error) {
 		return nil, syscall.ENOBUFS
 	}
 	if ref != 0 && !after(c.snd.iss, last) {
-		c.number(last + 1<<16) // never behind the last connection of this name
+		c.setISS(last + 1<<16) // never behind the last connection of this name
 	}
 	c.state = StateSynSent
-	c.flags |= flagOwned | flagInTable | flagOweSyn
+	c.flags |= flagOwned | flagInTable | flagSendSYN
 	e.flows.insert(hash, c.id)
-	c.pend()
+	c.schedule()
 	return c, nil
 }
 
@@ -58,19 +58,19 @@ func (c *Conn) inputSynSent(s *Segment) {
 		c.e.stats.Dropped++
 		return
 	}
-	c.takeSyn(s)
+	c.processSYN(s)
 	c.rcv.adv = c.rcv.nxt + min(c.rcv.buf, 65535) // as our SYN has said
 	if s.Flags&FlagACK == 0 {
 		// A simultaneous open.
 		c.state = StateSynReceived
-		c.flags |= flagOweSyn
-		c.pend()
+		c.flags |= flagSendSYN
+		c.schedule()
 		return
 	}
 	c.synAcked(s)
 	c.state = StateEstablished
 	c.flags |= flagAckNow
-	c.pend()
+	c.schedule()
 	c.notify(Writable)
 	c.afterHandshake()
 	// Data and FIN may come with the SYN.
@@ -88,7 +88,7 @@ func (c *Conn) echoed(s *Segment) bool {
 
 // synAcked takes the acknowledgement of our SYN.
 func (c *Conn) synAcked(s *Segment) {
-	c.flags &^= flagOweSyn
+	c.flags &^= flagSendSYN
 	c.snd.una = c.snd.iss + 1
 	c.rec.rackFack, c.rec.undoMarker = c.snd.una, c.snd.una
 	if c.flags&flagSYNRetr == 0 {
@@ -115,6 +115,6 @@ func (c *Conn) afterHandshake() {
 	}
 	c.keepAlive()
 	if c.snd.queue.n > 0 || c.flags&flagFin != 0 {
-		c.pend()
+		c.schedule()
 	}
 }

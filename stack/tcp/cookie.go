@@ -70,7 +70,7 @@ func (e *Engine) sendCookie(l *Listener, s *Segment) {
 	seq := e.cookie(&s.Tuple, s.Seq, e.cookieCount(), index)
 	putHeader(b, &s.Tuple, seq, s.Seq+1, FlagSYN|FlagACK, cookieWindow, n)
 	o.put(b[headerLen:])
-	seal(b, s.Tuple.pseudoSum())
+	setChecksum(b, s.Tuple.pseudoSum())
 	e.cfg.Output.Send(nil, b)
 	e.stats.Sent++
 	e.stats.Cookies++
@@ -89,10 +89,10 @@ func cookieStamp(ms, low uint32) uint32 {
 	return v
 }
 
-// takeCookie looks whether an ACK brings back a cookie, and if it does makes its
+// acceptCookie looks whether an ACK brings back a cookie, and if it does makes its
 // connection, in SYN-RECEIVED, which the ACK then completes; nil, if there is no room
 // for it now.
-func (e *Engine) takeCookie(l *Listener, s *Segment, hash uint32) (c *Conn, ok bool) {
+func (e *Engine) acceptCookie(l *Listener, s *Segment, hash uint32) (c *Conn, ok bool) {
 	// While nothing was sent there is nothing to come back, and no use in guessing.
 	if l.cookieAt == 0 || e.now-l.cookieAt > int64((cookieLife+1)*cookiePeriod) {
 		return nil, false
@@ -121,9 +121,9 @@ func (e *Engine) takeCookie(l *Listener, s *Segment, hash uint32) (c *Conn, ok b
 			syn.HasScale, syn.Scale = true, uint8(scale)
 		}
 	}
-	c.number(got)
-	e.halfOpened(l, c)
-	c.takeSyn(&syn)
+	c.setISS(got)
+	e.addHalfOpen(l, c)
+	c.processSYN(&syn)
 	c.flags |= flagSYNRetr // when the SYN-ACK was sent is not known
 	c.rcv.adv = c.rcv.nxt + cookieWindow
 	c.startRTO()

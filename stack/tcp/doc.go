@@ -14,8 +14,8 @@
 // ParseSegment reads it in place. [Engine.Input] looks its tuple up in flowTable: a
 // connection (Conn.input), one in TIME-WAIT (timeWaitInput), or none (listenInput). Conn.input
 // takes the steps of RFC 9293 section 3.10.7.4 in their order: checkTimestamp (PAWS), trim
-// (the window), RST, SYN, inputAck, receive. inputAck moves SND.UNA (cumulative), marks
-// what was SACKed (takeBlocks), and draws the consequences (react): what RACK finds
+// (the window), RST, SYN, processAck, receive. processAck moves SND.UNA (cumulative), marks
+// what was SACKed (processSACK), and draws the consequences (react): what RACK finds
 // lost, and how congestion control takes it. receive offers the payload to
 // Config.OnData; what stays is copied to the receive buffer, what is early to the
 // list of ranges (oooList).

@@ -128,7 +128,7 @@ type Engine struct {
 	chunks     *chunks
 	flows      flowTable
 	wheel      wheel
-	timedOut   func(ref uint32)
+	onTimer    func(ref uint32)
 
 	listeners map[listenKey]*Listener // the first of those that share a key
 	halfOpen  int
@@ -141,8 +141,8 @@ type Engine struct {
 	readyNext         int
 
 	rcvScale   uint8
-	challenges bucket
-	resets     bucket
+	challenges rateLimit
+	resets     rateLimit
 	stats      Stats
 }
 
@@ -204,7 +204,7 @@ func New(now int64, cfg Config) (*Engine, error) {
 		return &e.conns.at(ref).tuple
 	})
 	e.wheel = newWheel(now, func(ref uint32) *wheelNode { return &e.conns.at(ref).timers.node })
-	e.timedOut = func(ref uint32) { e.conns.at(ref).timeout() }
+	e.onTimer = func(ref uint32) { e.conns.at(ref).onTimer() }
 	for 65535<<e.rcvScale < cfg.MaxRecvBuffer && e.rcvScale < maxScale {
 		e.rcvScale++
 	}
@@ -223,7 +223,7 @@ func (e *Engine) newConn(t *Tuple, hash uint32) *Conn {
 	if !e.reserve(connCost) {
 		return nil
 	}
-	grant := e.initialGrant()
+	grant := e.initialRcvBuf()
 	if grant == 0 {
 		e.used -= connCost
 		return nil
@@ -232,10 +232,10 @@ func (e *Engine) newConn(t *Tuple, hash uint32) *Conn {
 	c := e.conns.at(id)
 	*c = Conn{e: e, id: id, tuple: *t, hash: hash, pseudoSum: uint32(t.pseudoSum())}
 	c.snd.mss = e.ownMSS(t)
-	c.rcv.buf, c.rcv.mss, c.rcv.quickAcks = grant, defaultMSS, quickAcks
+	c.rcv.buf, c.rcv.mss, c.rcv.quickAcks = grant, defaultMSS, initialQuickAcks
 	c.rec.reoMult = 1
 	c.rtt.rto, c.rtt.min = uint32(initialRTO/time.Microsecond), ^uint32(0)
-	c.number(e.isn(t))
+	c.setISS(e.isn(t))
 	c.ts.offset = uint32(t.hostMAC(&e.tsKey))
 	c.initCongestion()
 	return c
@@ -243,7 +243,7 @@ func (e *Engine) newConn(t *Tuple, hash uint32) *Conn {
 
 // number gives the connection its initial sequence number. That is also the first
 // recovery point (RFC 6582 section 3.2, step 1).
-func (c *Conn) number(iss uint32) {
+func (c *Conn) setISS(iss uint32) {
 	c.snd.iss, c.snd.una, c.snd.nxt, c.rec.point = iss, iss, iss+1, iss
 }
 
@@ -283,16 +283,16 @@ func (e *Engine) Input(now int64, s *Segment) Verdict {
 	if ref == 0 {
 		return e.listenInput(s, h)
 	}
-	e.conns.at(ref).run(s)
+	e.conns.at(ref).process(s)
 	return Taken
 }
 
 // run processes a segment of the connection.
-func (c *Conn) run(s *Segment) {
+func (c *Conn) process(s *Segment) {
 	c.flags |= flagBusy
 	c.input(s)
 	c.flags &^= flagBusy
-	if c.state.over() {
+	if c.state.ended() {
 		c.release()
 	} else {
 		c.arm()
@@ -314,31 +314,31 @@ func (e *Engine) Flush(now int64) (more bool) {
 	for i, id := range e.flushing {
 		c := e.conns.at(id)
 		c.flags &^= flagPending
-		if c.state.over() {
+		if c.state.ended() {
 			c.release()
 			continue
 		}
 		switch c.output() {
 		case outputMore:
-			c.pend()
+			c.schedule()
 			more = true
 		case outputNoFrame:
 			e.stats.NoFrame++
-			c.pend()
+			c.schedule()
 			e.pending = append(e.pending, e.flushing[i+1:]...)
 			c.arm()
 			return true
 		}
-		if !c.state.over() {
+		if !c.state.ended() {
 			c.arm()
 		}
 	}
-	e.feed()
+	e.wakeStarved()
 	return more
 }
 
 // Pending reports whether Flush has something to do.
-func (e *Engine) Pending() bool { return len(e.pending) > 0 || len(e.starved) > 0 && e.plenty() }
+func (e *Engine) Pending() bool { return len(e.pending) > 0 || len(e.starved) > 0 && e.hasSlack() }
 
 // Ready reports whether NextReady has a connection to return, or may have.
 func (e *Engine) Ready() bool { return e.readyNext < len(e.ready) }
@@ -354,7 +354,7 @@ func (e *Engine) AbortAll() {
 	for k := range e.conns.slabs {
 		items := e.conns.slabs[k].items
 		for i := range items {
-			if c := &items[i]; c.e != nil && !c.state.over() {
+			if c := &items[i]; c.e != nil && !c.state.ended() {
 				c.reset(syscall.ECONNABORTED)
 			}
 		}
@@ -380,7 +380,7 @@ func (e *Engine) All(f func(c *Conn) bool) {
 // Advance runs the timers that are due. What they have to send is sent by Flush.
 func (e *Engine) Advance(now int64) {
 	e.now = now
-	e.wheel.advance(now, e.timedOut)
+	e.wheel.advance(now, e.onTimer)
 	e.expireWaits()
 	e.flows.migrate(migrateStep)
 }

@@ -57,7 +57,7 @@ func (z *rogue) recover() {
 	if c == nil {
 		return
 	}
-	for round := 0; !c.state.over(); round++ {
+	for round := 0; !c.state.ended(); round++ {
 		if round == 3000 {
 			if after(c.snd.wl1, c.rcv.nxt) {
 				return // text beyond its own FIN: no window update of it counts any more
@@ -101,7 +101,7 @@ func (z *rogue) drain() {
 		}
 	}
 	if z.c != nil {
-		if _, err := z.c.Read(z.out); err != nil && err != io.EOF && err != ErrWouldBlock && !z.c.state.over() {
+		if _, err := z.c.Read(z.out); err != nil && err != io.EOF && err != ErrWouldBlock && !z.c.state.ended() {
 			z.t.Fatalf("%v: %v", z.c.state, err)
 		}
 	}

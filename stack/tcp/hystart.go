@@ -30,8 +30,8 @@ func (c *Conn) slowStart(delivered uint32) {
 	c.cc.cwnd = min(c.cc.cwnd+delivered, max(c.cc.ssthresh, c.cc.cwnd), maxCwnd)
 }
 
-// watchRTT takes a round trip of the first slow start (RFC 9406 section 4.2).
-func (c *Conn) watchRTT(rtt uint32) {
+// hystartRTT takes a round trip of the first slow start (RFC 9406 section 4.2).
+func (c *Conn) hystartRTT(rtt uint32) {
 	if c.cc.ssthresh != initialThresh || c.rec.state != caOpen {
 		return
 	}

@@ -91,6 +91,6 @@ func (c *Conn) pathMTU(seq uint32, mtu int) bool {
 		}
 	}
 	c.armLoss()
-	c.pend()
+	c.schedule()
 	return true
 }

@@ -52,7 +52,7 @@ func (c *Conn) input(s *Segment) {
 		c.snd.wl1-- // this very segment updates the window, scaled
 		c.afterHandshake()
 	}
-	if !c.inputAck(s) || c.state.over() {
+	if !c.processAck(s) || c.state.ended() {
 		return
 	}
 	if newest {
@@ -83,7 +83,7 @@ func (c *Conn) checkTimestamp(s *Segment) (ok, newest bool) {
 		// Section 5.5: a TS.Recent of 24 days ago says nothing.
 		if c.e.millis()-c.ts.recentAt < 24*24*3600*1000 {
 			c.e.stats.PAWS++
-			c.refuse(s)
+			c.ackUnacceptable(s)
 			return false, false
 		}
 	}
@@ -93,22 +93,22 @@ func (c *Conn) checkTimestamp(s *Segment) (ok, newest bool) {
 
 // refuse acknowledges a segment that is dropped, so that its sender learns where we are
 // (RFC 9293 section 3.10.7.4, first). A duplicate is reported as such (RFC 2883).
-func (c *Conn) refuse(s *Segment) {
+func (c *Conn) ackUnacceptable(s *Segment) {
 	if s.Flags&FlagSYN != 0 && c.state == StateSynReceived && s.Seq == c.rcv.nxt-1 {
 		// The SYN again: our answer was lost.
-		c.flags |= flagOweSyn
-		c.pend()
+		c.flags |= flagSendSYN
+		c.schedule()
 		return
 	}
 	if n := uint32(len(s.Payload)); n > 0 && before(s.Seq, c.rcv.nxt) {
 		c.e.stats.Duplicates++
-		c.oweDSack(s.Seq, minSeq(s.Seq+n, c.rcv.nxt))
+		c.reportDSACK(s.Seq, minSeq(s.Seq+n, c.rcv.nxt))
 	}
 	if s.length() == 0 && !c.mayChallenge() {
 		return // an endless exchange of ACKs is cut off here
 	}
 	c.flags |= flagAckNow
-	c.pend()
+	c.schedule()
 }
 
 // trim is the check of the sequence number, and cuts off what lies outside of the
@@ -133,7 +133,7 @@ func (c *Conn) trim(s *Segment) bool {
 	if !ok {
 		if s.Flags&FlagRST == 0 {
 			c.e.stats.Dropped++
-			c.refuse(s)
+			c.ackUnacceptable(s)
 		}
 		return false
 	}
@@ -143,9 +143,9 @@ func (c *Conn) trim(s *Segment) bool {
 	if before(s.Seq, c.rcv.nxt) {
 		dup := min(c.rcv.nxt-s.Seq, uint32(len(s.Payload)))
 		if dup > 0 {
-			c.oweDSack(s.Seq, s.Seq+dup)
+			c.reportDSACK(s.Seq, s.Seq+dup)
 			c.flags |= flagAckNow
-			c.pend()
+			c.schedule()
 		}
 		s.Payload = s.Payload[dup:]
 		s.Seq += dup
@@ -155,11 +155,11 @@ func (c *Conn) trim(s *Segment) bool {
 		s.Payload = s.Payload[:uint32(len(s.Payload))-cut]
 		s.Flags &^= FlagFIN
 		c.flags |= flagAckNow
-		c.pend()
+		c.schedule()
 	} else if s.Flags&FlagFIN != 0 && end == c.rcv.adv && n > 0 && wnd == 0 {
 		s.Flags &^= FlagFIN
 		c.flags |= flagAckNow
-		c.pend()
+		c.schedule()
 	}
 	return true
 }
@@ -185,14 +185,14 @@ func (c *Conn) inputReset(s *Segment) {
 }
 
 // bucket bounds how often something is done in a second.
-type bucket struct {
+type rateLimit struct {
 	done   int
 	second int64
 }
 
-func (b *bucket) take(now int64, most int) bool {
+func (b *rateLimit) allow(now int64, most int) bool {
 	if s := now >> 30; s != b.second {
-		*b = bucket{second: s}
+		*b = rateLimit{second: s}
 	}
 	b.done++
 	return b.done <= most
@@ -214,7 +214,7 @@ func (c *Conn) mayChallenge() bool {
 	if c.challengedAt != 0 && ms-c.challengedAt < 500 {
 		return false
 	}
-	if !e.challenges.take(e.now, challengesPerSecond) {
+	if !e.challenges.allow(e.now, challengesPerSecond) {
 		return false
 	}
 	c.challengedAt = ms
@@ -226,6 +226,6 @@ func (c *Conn) challenge() {
 	if c.mayChallenge() {
 		c.e.stats.ChallengeAcks++
 		c.flags |= flagAckNow
-		c.pend()
+		c.schedule()
 	}
 }

@@ -75,7 +75,7 @@ func (c *Conn) checkSent() (n int, err error) {
 	if err := c.snd.queue.check(e.chunks); err != nil {
 		return 0, fmt.Errorf("send %w", err)
 	}
-	if c.state.over() {
+	if c.state.ended() {
 		if c.flight.head != 0 || c.snd.queue.n != 0 {
 			return 0, fmt.Errorf("has something to send")
 		}
@@ -118,7 +118,7 @@ func (c *Conn) checkSent() (n int, err error) {
 			}
 		}
 		if g.data() > 0 {
-			if got, want := c.offsetOf(g.place), g.seq-c.snd.una; got != want {
+			if got, want := c.offsetOf(g.pos), g.seq-c.snd.una; got != want {
 				return 0, fmt.Errorf("segment at %d of the queue, want %d", got, want)
 			}
 		}
@@ -187,7 +187,7 @@ func (c *Conn) checkReceived() (n int, err error) {
 	if err := c.rcv.queue.check(e.chunks); err != nil {
 		return 0, fmt.Errorf("receive %w", err)
 	}
-	if c.state.over() || c.state == StateSynSent {
+	if c.state.ended() || c.state == StateSynSent {
 		return 0, nil
 	}
 	if before(c.rcv.adv, c.rcv.nxt) && c.flags&flagRecvFin == 0 {
@@ -219,7 +219,7 @@ func (c *Conn) checkReceived() (n int, err error) {
 }
 
 func (c *Conn) checkTimers() error {
-	if c.state.over() {
+	if c.state.ended() {
 		if c.timers.node.slot != 0 {
 			return fmt.Errorf("a timer is armed")
 		}
@@ -249,13 +249,13 @@ func (c *Conn) checkTimers() error {
 		if c.timers.lossKind != lossRTO {
 			return fmt.Errorf("a handshake without a retransmission timer")
 		}
-	case c.wantsToSend() && c.timers.lossKind == lossNone:
+	case c.hasUnsent() && c.timers.lossKind == lossNone:
 		return fmt.Errorf("%d bytes to send, and no timer: window %d", c.unsent(), c.snd.wnd)
 	}
-	if c.flags&(flagAckNow|flagOweSyn) != 0 && !pending {
+	if c.flags&(flagAckNow|flagSendSYN) != 0 && !pending {
 		return fmt.Errorf("owes a segment, and is not pending: flags %b", c.flags)
 	}
-	if c.flags&flagAckLater != 0 && c.timers.ackAt == 0 && !pending {
+	if c.flags&flagAckDelayed != 0 && c.timers.ackAt == 0 && !pending {
 		return fmt.Errorf("owes an ACK without a timer")
 	}
 	return nil

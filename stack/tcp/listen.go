@@ -111,12 +111,12 @@ func (l *Listener) Accept() (*Conn, error) {
 		c := l.e.conns.at(l.queue[l.first])
 		l.first++
 		c.listener = nil
-		if c.state.over() && c.err != 0 && c.rcv.queue.n == 0 {
+		if c.state.ended() && c.err != 0 && c.rcv.queue.n == 0 {
 			c.release() // reset while it waited
 			continue
 		}
 		c.flags |= flagOwned
-		if c.state.over() {
+		if c.state.ended() {
 			c.notify(Readable | Closed)
 		} else if c.rcv.queue.n > 0 || c.flags&flagRecvFin != 0 {
 			c.notify(Readable)
@@ -142,7 +142,7 @@ func (l *Listener) Close() {
 		c := l.e.conns.at(id)
 		c.listener = nil
 		c.events = 0
-		if c.state.over() {
+		if c.state.ended() {
 			c.release()
 		} else {
 			c.reset(0)
@@ -182,12 +182,12 @@ func (e *Engine) listenInput(s *Segment, hash uint32) Verdict {
 		if s.Flags&FlagSYN != 0 {
 			return NoConnection
 		}
-		c, ok := e.takeCookie(l, s, hash)
+		c, ok := e.acceptCookie(l, s, hash)
 		if !ok {
 			return NoConnection
 		}
 		if c != nil {
-			c.run(s)
+			c.process(s)
 		}
 		return Taken
 	case s.Flags&FlagSYN == 0 || s.Flags&FlagFIN != 0:
@@ -206,15 +206,15 @@ func (e *Engine) listenInput(s *Segment, hash uint32) Verdict {
 		e.stats.Overflows++
 		return Taken
 	}
-	e.halfOpened(l, c)
-	c.takeSyn(s)
-	c.flags |= flagOweSyn
-	c.pend()
+	e.addHalfOpen(l, c)
+	c.processSYN(s)
+	c.flags |= flagSendSYN
+	c.schedule()
 	return Taken
 }
 
-// halfOpened enters a connection in SYN-RECEIVED.
-func (e *Engine) halfOpened(l *Listener, c *Conn) {
+// addHalfOpen enters a connection in SYN-RECEIVED.
+func (e *Engine) addHalfOpen(l *Listener, c *Conn) {
 	c.state = StateSynReceived
 	c.flags |= flagPassive | flagInTable
 	c.listener = l
@@ -223,8 +223,8 @@ func (e *Engine) halfOpened(l *Listener, c *Conn) {
 	e.flows.insert(c.hash, c.id)
 }
 
-// takeSyn reads the peer's SYN: its sequence number and options.
-func (c *Conn) takeSyn(s *Segment) {
+// processSYN reads the peer's SYN: its sequence number and options.
+func (c *Conn) processSYN(s *Segment) {
 	c.rcv.nxt = s.Seq + 1
 	c.rcv.adv, c.rcv.lastAck, c.rcv.drsSeq = c.rcv.nxt, c.rcv.nxt, c.rcv.nxt
 	// RFC 9293 section 3.7.1: 536 without the option, or 1220 for IPv6.

@@ -37,33 +37,33 @@ const (
 // neither carried it, an ACK.
 func (c *Conn) output() outputResult {
 	if c.state == StateSynSent || c.state == StateSynReceived {
-		if c.flags&(flagOweSyn|flagAckNow) != 0 && !c.sendSyn() {
+		if c.flags&(flagSendSYN|flagAckNow) != 0 && !c.sendSyn() {
 			return outputNoFrame
 		}
 		return outputDone
 	}
-	if c.flags&flagPersist != 0 {
+	if c.flags&flagSendPersist != 0 {
 		if !c.sendPersist() {
 			return outputNoFrame
 		}
 	}
-	if c.flags&flagKeepProbe != 0 {
+	if c.flags&flagSendKeepAlive != 0 {
 		// RFC 1122 section 4.2.3.6: an old octet, which must be answered.
-		if !c.emit(c.snd.nxt-1, 0, queuePos{}, FlagACK) {
+		if !c.sendSegment(c.snd.nxt-1, 0, queuePos{}, FlagACK) {
 			return outputNoFrame
 		}
-		c.flags &^= flagKeepProbe
+		c.flags &^= flagSendKeepAlive
 	}
-	if c.flags&flagProbe != 0 {
-		if r := c.sendProbe(); r != outputDone {
+	if c.flags&flagSendTLP != 0 {
+		if r := c.sendTLP(); r != outputDone {
 			return r
 		}
 	}
 	r := c.outputData()
-	if r == outputDone && c.flags&flagAckNow != 0 && !c.emit(c.ackSeq(), 0, queuePos{}, FlagACK) {
+	if r == outputDone && c.flags&flagAckNow != 0 && !c.sendSegment(c.ackSeq(), 0, queuePos{}, FlagACK) {
 		return outputNoFrame
 	}
-	if c.flags&flagAckLater != 0 && c.timers.ackAt == 0 && c.flags&flagAckNow == 0 {
+	if c.flags&flagAckDelayed != 0 && c.timers.ackAt == 0 && c.flags&flagAckNow == 0 {
 		c.timers.ackAt = c.e.now + int64(c.e.cfg.DelayedAck)
 	}
 	return r
@@ -80,18 +80,18 @@ func (c *Conn) outputData() outputResult {
 		g := c.e.segs.at(ref)
 		n := min(g.end-g.seq, c.maxPayload())
 		if p := c.pipe(); p > 0 && p+n > c.cc.cwnd {
-			c.flags |= flagLimited
+			c.flags |= flagCwndLimited
 			return outputDone
 		}
-		if !c.resend(ref) {
+		if !c.retransmit(ref) {
 			return outputNoFrame
 		}
 		budget--
 	}
 	sent := false
-	c.flags &^= flagLimited
+	c.flags &^= flagCwndLimited
 	for {
-		n, fin, ok := c.nextNew()
+		n, fin, ok := c.nextSegment()
 		if !ok {
 			break
 		}
@@ -99,7 +99,7 @@ func (c *Conn) outputData() outputResult {
 			return outputMore
 		}
 		if c.flight.head == 0 {
-			c.restart()
+			c.restartIdle()
 		}
 		if !c.sendNew(n, fin) {
 			return outputNoFrame
@@ -113,7 +113,7 @@ func (c *Conn) outputData() outputResult {
 			c.timers.probeKind, c.timers.probeAt = probeNone, 0
 		}
 		c.armLoss()
-	} else if c.flight.head == 0 && c.timers.lossKind != lossPersist && c.wantsToSend() {
+	} else if c.flight.head == 0 && c.timers.lossKind != lossPersist && c.hasUnsent() {
 		// The window holds it back, and an update of it may get lost.
 		c.timers.lossKind = lossPersist
 		c.timers.backoff = 0
@@ -122,13 +122,13 @@ func (c *Conn) outputData() outputResult {
 	return outputDone
 }
 
-// wantsToSend reports whether there is data or a FIN that was never sent.
-func (c *Conn) wantsToSend() bool {
+// hasUnsent reports whether there is data or a FIN that was never sent.
+func (c *Conn) hasUnsent() bool {
 	return c.unsent() > 0 || c.flags&(flagFin|flagFinAcked) == flagFin && !c.finSent()
 }
 
 // usable is what of the peer's window is not used.
-func (c *Conn) usable() uint32 {
+func (c *Conn) usableWindow() uint32 {
 	if edge := c.snd.una + c.snd.wnd; after(edge, c.snd.nxt) {
 		return edge - c.snd.nxt
 	}
@@ -144,10 +144,10 @@ func (c *Conn) maxPayload() uint32 {
 	return n
 }
 
-// nextNew decides whether a new segment can be sent, and how long it is. It is the
+// nextSegment decides whether a new segment can be sent, and how long it is. It is the
 // sender's avoidance of silly windows (RFC 1122 section 4.2.3.4).
-func (c *Conn) nextNew() (n uint32, fin, ok bool) {
-	unsent, usable := c.unsent(), c.usable()
+func (c *Conn) nextSegment() (n uint32, fin, ok bool) {
+	unsent, usable := c.unsent(), c.usableWindow()
 	full := c.maxPayload()
 	if k := c.sackLen(); k > 0 {
 		full -= uint32(k)
@@ -177,7 +177,7 @@ func (c *Conn) nextNew() (n uint32, fin, ok bool) {
 		return 0, false, false
 	}
 	if p := c.pipe(); p > 0 && p+n > c.cc.cwnd {
-		c.flags |= flagLimited
+		c.flags |= flagCwndLimited
 		return 0, false, false
 	}
 	return n, fin, true
@@ -192,7 +192,7 @@ func b2u(b bool) uint32 {
 
 // sendNew sends n bytes that were never sent, and the FIN if asked.
 func (c *Conn) sendNew(n uint32, fin bool) bool {
-	from := c.snd.queue.settle(c.e.chunks, c.snd.pos)
+	from := c.snd.queue.normalize(c.e.chunks, c.snd.pos)
 	fl, sf := uint8(FlagACK), segFlags(0)
 	if n > 0 && n == c.unsent() {
 		fl |= FlagPSH
@@ -201,7 +201,7 @@ func (c *Conn) sendNew(n uint32, fin bool) bool {
 		fl |= FlagFIN
 		sf = segFin
 	}
-	if !c.emit(c.snd.nxt, n, from, fl) {
+	if !c.sendSegment(c.snd.nxt, n, from, fl) {
 		return false
 	}
 	seq := c.snd.nxt
@@ -214,7 +214,7 @@ func (c *Conn) sendNew(n uint32, fin bool) bool {
 }
 
 // resend sends a segment again; in pieces if the path has become too small for it.
-func (c *Conn) resend(ref uint32) bool {
+func (c *Conn) retransmit(ref uint32) bool {
 	g := c.e.segs.at(ref)
 	most := c.maxPayload()
 	if g.data() > most && c.flight.segs < math.MaxUint16 {
@@ -228,12 +228,12 @@ func (c *Conn) resend(ref uint32) bool {
 	if n > 0 && g.seq+n == c.sndEnd() {
 		fl |= FlagPSH
 	}
-	if !c.emit(g.seq, n, g.place, fl) {
+	if !c.sendSegment(g.seq, n, g.pos, fl) {
 		return false
 	}
 	c.rec.prrOut += n
 	first := ref == c.flight.head
-	c.resent(ref)
+	c.onRetransmit(ref)
 	c.cc.lastSent = c.e.now
 	if first && c.timers.lossKind != lossRTO {
 		c.startRTO()
@@ -245,7 +245,7 @@ func (c *Conn) resend(ref uint32) bool {
 // repeats an octet already acknowledged, which a receiver must answer (RFC 9293
 // section 3.10.7.4, first), so the sequence space does not run ahead of the window.
 func (c *Conn) sendPersist() bool {
-	if n := min(c.unsent(), c.usable(), c.maxPayload()); n > 0 && c.flight.head == 0 {
+	if n := min(c.unsent(), c.usableWindow(), c.maxPayload()); n > 0 && c.flight.head == 0 {
 		// RFC 1122 section 4.2.3.4: after the override timeout it is used after all.
 		if !c.sendNew(n, false) {
 			return false
@@ -253,11 +253,11 @@ func (c *Conn) sendPersist() bool {
 		c.timers.lossKind = lossNone
 		c.armLoss()
 	} else if c.timers.lossKind == lossPersist {
-		if !c.emit(c.snd.una-1, 0, queuePos{}, FlagACK) {
+		if !c.sendSegment(c.snd.una-1, 0, queuePos{}, FlagACK) {
 			return false
 		}
 	}
-	c.flags &^= flagPersist
+	c.flags &^= flagSendPersist
 	return true
 }
 
@@ -296,7 +296,7 @@ func (c *Conn) maxBlocks() int {
 
 // emit makes a segment of n bytes of the send queue, from pl, and sends it. It
 // returns false if there was no frame.
-func (c *Conn) emit(seq, n uint32, pl queuePos, fl uint8) bool {
+func (c *Conn) sendSegment(seq, n uint32, pl queuePos, fl uint8) bool {
 	e := c.e
 	hdr := headerLen
 	if c.flags&flagTS != 0 {
@@ -320,15 +320,15 @@ func (c *Conn) emit(seq, n uint32, pl queuePos, fl uint8) bool {
 	if sack > 0 {
 		c.putSack(o[:sack])
 	}
-	putHeader(b, &c.tuple, seq, c.rcv.nxt, fl, c.offerWindow(), hdr+sack)
+	putHeader(b, &c.tuple, seq, c.rcv.nxt, fl, c.advertiseWindow(), hdr+sack)
 	if n > 0 {
 		c.snd.queue.copyAt(e.chunks, pl, b[hdr+sack:])
 	}
-	seal(b, uint64(c.pseudoSum))
+	setChecksum(b, uint64(c.pseudoSum))
 	e.cfg.Output.Send(c, b)
 	e.stats.Sent++
 	c.rcv.lastAck = c.rcv.nxt
-	c.flags &^= flagAckNow | flagAckLater
+	c.flags &^= flagAckNow | flagAckDelayed
 	c.timers.ackAt = 0
 	return true
 }
@@ -336,7 +336,7 @@ func (c *Conn) emit(seq, n uint32, pl queuePos, fl uint8) bool {
 // putSack fills an option of the length of b.
 func (c *Conn) putSack(b []byte) {
 	var blocks [4]SackBlock
-	k := c.blocks(blocks[:(len(b)-4)/sackBlockLen])
+	k := c.sackBlocks(blocks[:(len(b)-4)/sackBlockLen])
 	binary.BigEndian.PutUint32(b, optNop<<24|optNop<<16|optSack<<8|uint32(2+sackBlockLen*k))
 	for i, bl := range blocks[:k] {
 		binary.BigEndian.PutUint32(b[4+i*sackBlockLen:], bl.Start)
@@ -345,11 +345,11 @@ func (c *Conn) putSack(b []byte) {
 	c.flags &^= flagDSack
 }
 
-// offerWindow returns the header's window, and notes the promise. A shift can make
+// advertiseWindow returns the header's window, and notes the promise. A shift can make
 // the edge seem to move back a little; what was promised is still taken (RFC 7323 section
 // 2.4).
-func (c *Conn) offerWindow() uint16 {
-	edge := c.window()
+func (c *Conn) advertiseWindow() uint16 {
+	edge := c.rightEdge()
 	w := min((edge-c.rcv.nxt)>>c.rcv.scale, 65535)
 	if offered := c.rcv.nxt + w<<c.rcv.scale; after(offered, c.rcv.adv) {
 		c.rcv.adv = offered
@@ -383,10 +383,10 @@ func (c *Conn) sendSyn() bool {
 	}
 	putHeader(b, &c.tuple, c.snd.iss, ack, fl, uint16(wnd), size)
 	o.put(b[headerLen:])
-	seal(b, uint64(c.pseudoSum))
+	setChecksum(b, uint64(c.pseudoSum))
 	e.cfg.Output.Send(c, b)
 	e.stats.Sent++
-	c.flags &^= flagOweSyn | flagAckNow | flagAckLater
+	c.flags &^= flagSendSYN | flagAckNow | flagAckDelayed
 	c.cc.lastSent = e.now
 	if c.timers.lossKind != lossRTO {
 		c.startRTO()

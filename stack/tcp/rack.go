@@ -8,8 +8,8 @@ func sentAfter(at1 int64, end1 uint32, at2 int64, end2 uint32) bool {
 	return at1 > at2 || at1 == at2 && after(end1, end2)
 }
 
-// deliveredSegment is steps 1 to 3, for a segment newly acknowledged or SACKed.
-func (c *Conn) deliveredSegment(g *sentSegment, r *ackResult) {
+// rackDelivered is steps 1 to 3, for a segment newly acknowledged or SACKed.
+func (c *Conn) rackDelivered(g *sentSegment, r *ackResult) {
 	rtt := micros(c.e.now - g.at)
 	retr := g.flags&segRetr != 0
 	if retr {
@@ -68,59 +68,59 @@ func (c *Conn) detectLoss() (at int64) {
 	return at
 }
 
-// probeTimeout is the PTO of section 7.2, in nanoseconds from now, or 0 if no
+// pto is the PTO of section 7.2, in nanoseconds from now, or 0 if no
 // tail loss probe is due.
-func (c *Conn) probeTimeout() int64 {
-	if c.flags&flagSack == 0 || c.rec.state != caOpen || c.flight.sackedSegs > 0 || c.flags&flagProbing != 0 || c.rtt.srtt == 0 {
+func (c *Conn) pto() int64 {
+	if c.flags&flagSack == 0 || c.rec.state != caOpen || c.flight.sackedSegs > 0 || c.flags&flagTLPOut != 0 || c.rtt.srtt == 0 {
 		return 0
 	}
 	pto := 2 * int64(c.rtt.srtt) * 1000
 	if c.flight.head == c.flight.tail {
-		pto += worstDelayedAck // the peer may hold back the ACK of a single segment
+		pto += maxAckDelay // the peer may hold back the ACK of a single segment
 	}
-	return max(pto, minProbe)
+	return max(pto, minPTO)
 }
 
 const (
-	worstDelayedAck = 200e6 // ns
-	minProbe        = 2 * tickDuration
+	maxAckDelay = 200e6 // ns
+	minPTO      = 2 * tickDuration
 )
 
-// sendProbe is section 7.3: new data if there is, else the last segment again.
-func (c *Conn) sendProbe() outputResult {
+// sendTLP is section 7.3: new data if there is, else the last segment again.
+func (c *Conn) sendTLP() outputResult {
 	// When a frame had to be waited for, an ACK may have come meanwhile.
 	if c.flight.tail == 0 || c.rec.state != caOpen || c.flight.sackedSegs > 0 {
-		c.flags &^= flagProbe
+		c.flags &^= flagSendTLP
 		return outputDone
 	}
-	if n := min(c.unsent(), c.usable(), c.maxPayload()); n > 0 {
+	if n := min(c.unsent(), c.usableWindow(), c.maxPayload()); n > 0 {
 		if !c.sendNew(n, false) {
 			return outputNoFrame
 		}
-		c.flags &^= flagProbeRetr
+		c.flags &^= flagTLPRetr
 	} else {
-		if !c.resend(c.flight.tail) {
+		if !c.retransmit(c.flight.tail) {
 			return outputNoFrame
 		}
-		c.flags |= flagProbeRetr
+		c.flags |= flagTLPRetr
 	}
-	c.flags = c.flags&^flagProbe | flagProbing
+	c.flags = c.flags&^flagSendTLP | flagTLPOut
 	c.rec.tlpEnd = c.snd.nxt
 	c.e.stats.Probes++
 	c.startRTO()
 	return outputDone
 }
 
-// probeAcked is section 7.4.2: what an acknowledgement tells of a probe.
-func (c *Conn) probeAcked(r *ackResult) {
-	if c.flags&flagProbing == 0 || before(c.snd.una, c.rec.tlpEnd) {
+// processTLPAck is section 7.4.2: what an acknowledgement tells of a probe.
+func (c *Conn) processTLPAck(r *ackResult) {
+	if c.flags&flagTLPOut == 0 || before(c.snd.una, c.rec.tlpEnd) {
 		return
 	}
-	retr := c.flags&flagProbeRetr != 0
+	retr := c.flags&flagTLPRetr != 0
 	if retr && c.snd.una == c.rec.tlpEnd && (r.acked > 0 || r.sack) {
 		return // either transmission may have been the one; the next ACK tells
 	}
-	c.flags &^= flagProbing | flagProbeRetr
+	c.flags &^= flagTLPOut | flagTLPRetr
 	// The probe repaired a loss that nothing else told of, and congestion control
 	// must hear of it. Had both arrived, a duplicate ACK or a D-SACK would have come first.
 	if retr && !r.dsack && after(c.snd.una, c.rec.tlpEnd) && c.rec.state == caOpen {

@@ -44,7 +44,7 @@ func (l *oooList) insert(c *Conn, seq uint32, p []byte) bool {
 				have := min(r.end-seq, uint32(len(p)))
 				if have > 0 {
 					e.stats.Duplicates++
-					c.oweDSack(seq, seq+have)
+					c.reportDSACK(seq, seq+have)
 				}
 				p, seq = p[have:], seq+have
 				fits := uint32(len(p))
@@ -52,14 +52,14 @@ func (l *oooList) insert(c *Conn, seq uint32, p []byte) bool {
 					fits = min(fits, e.ranges.at(next).start-seq)
 				}
 				if fits > 0 {
-					if !l.grow(c, r, p[:fits]) {
+					if !l.extend(c, r, p[:fits]) {
 						return false
 					}
 					p, seq = p[fits:], seq+fits
 				}
-				l.touch(e, prev)
+				l.moveToFront(e, prev)
 				if next != 0 && e.ranges.at(next).start == r.end {
-					l.join(e, prev)
+					l.merge(e, prev)
 				} else if len(p) == 0 {
 					break
 				}
@@ -71,14 +71,14 @@ func (l *oooList) insert(c *Conn, seq uint32, p []byte) bool {
 			fits = min(fits, e.ranges.at(next).start-seq)
 		}
 		if fits > 0 {
-			made := l.open(c, prev, next, seq, p[:fits])
+			made := l.newRange(c, prev, next, seq, p[:fits])
 			if made == 0 {
 				return false
 			}
 			prev = made
 			p, seq = p[fits:], seq+fits
 			if next != 0 && seq == e.ranges.at(next).start {
-				l.join(e, made)
+				l.merge(e, made)
 			}
 		} else {
 			prev = next
@@ -88,7 +88,7 @@ func (l *oooList) insert(c *Conn, seq uint32, p []byte) bool {
 }
 
 // grow appends text to a range.
-func (l *oooList) grow(c *Conn, r *oooRange, p []byte) bool {
+func (l *oooList) extend(c *Conn, r *oooRange, p []byte) bool {
 	mem := r.q.mem
 	if len(p) > r.q.room(c.e.chunks) && l.full(c) {
 		return false
@@ -103,7 +103,7 @@ func (l *oooList) grow(c *Conn, r *oooRange, p []byte) bool {
 func (l *oooList) full(c *Conn) bool { return l.mem > 2*c.rcv.buf+maxChunk }
 
 // open makes a range between prev and next.
-func (l *oooList) open(c *Conn, prev, next, seq uint32, p []byte) uint32 {
+func (l *oooList) newRange(c *Conn, prev, next, seq uint32, p []byte) uint32 {
 	e := c.e
 	if l.n >= maxRanges || l.full(c) {
 		return 0
@@ -134,7 +134,7 @@ func (l *oooList) open(c *Conn, prev, next, seq uint32, p []byte) uint32 {
 }
 
 // join moves the range after ref to ref's end.
-func (l *oooList) join(e *Engine, ref uint32) {
+func (l *oooList) merge(e *Engine, ref uint32) {
 	r := e.ranges.at(ref)
 	next := r.next
 	n := e.ranges.at(next)
@@ -144,7 +144,7 @@ func (l *oooList) join(e *Engine, ref uint32) {
 }
 
 // touch makes a range the most recent.
-func (l *oooList) touch(e *Engine, ref uint32) {
+func (l *oooList) moveToFront(e *Engine, ref uint32) {
 	if l.recent == ref {
 		return
 	}
@@ -195,7 +195,7 @@ func (l *oooList) deliver(c *Conn) {
 		}
 		mem := r.q.mem
 		if dup := min(c.rcv.nxt-r.start, r.q.n); dup > 0 {
-			c.oweDSack(r.start, r.start+dup)
+			c.reportDSACK(r.start, r.start+dup)
 			r.q.discard(e.chunks, dup)
 		}
 		if after(r.end, c.rcv.nxt) {
@@ -224,7 +224,7 @@ func (l *oooList) free(e *Engine) {
 // blocks fills b with what to report (RFC 2018 section 4): first a D-SACK block if one is
 // owed (RFC 2883 section 4), then the range that grew last, then the others by
 // recency.
-func (c *Conn) blocks(b []SackBlock) int {
+func (c *Conn) sackBlocks(b []SackBlock) int {
 	n := 0
 	if c.flags&flagDSack != 0 {
 		b[0] = c.rcv.dsack
@@ -237,9 +237,9 @@ func (c *Conn) blocks(b []SackBlock) int {
 	return n
 }
 
-// oweDSack notes a duplicate to report with the next ACK.
-func (c *Conn) oweDSack(start, end uint32) {
-	c.rcv.quickAcks = quickAcks
+// reportDSACK notes a duplicate to report with the next ACK.
+func (c *Conn) reportDSACK(start, end uint32) {
+	c.rcv.quickAcks = initialQuickAcks
 	if c.flags&flagSack != 0 {
 		c.flags |= flagDSack
 		c.rcv.dsack = SackBlock{start, end}

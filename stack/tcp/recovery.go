@@ -14,7 +14,7 @@ const dupThresh = 3
 
 // react draws the consequences of an acknowledgement: what is lost, and how much
 // may be in flight.
-func (c *Conn) react(r *ackResult, dup bool) {
+func (c *Conn) onAck(r *ackResult, dup bool) {
 	sack := c.flags&flagSack != 0
 	if r.acked > 0 {
 		if r.sampled && !r.retrAcked {
@@ -33,33 +33,33 @@ func (c *Conn) react(r *ackResult, dup bool) {
 	lostBefore := c.flight.lost
 	if sack && (r.seg.Blocks > 0 || c.flight.sackedSegs > 0) {
 		c.rec.dupAcks = 0
-		c.flags &^= flagBare
+		c.flags &^= flagNewReno
 	} else {
-		c.countDuplicates(r, dup)
+		c.newReno(r, dup)
 	}
-	if c.flags&(flagSack|flagBare) == flagSack {
-		c.reoAt(c.detectLoss())
+	if c.flags&(flagSack|flagNewReno) == flagSack {
+		c.armReorder(c.detectLoss())
 	} else {
-		c.reoAt(0) // without reports nothing tells what has arrived
+		c.armReorder(0) // without reports nothing tells what has arrived
 	}
-	c.probeAcked(r)
+	c.processTLPAck(r)
 	if c.rec.state != caOpen && afterEq(c.snd.una, c.rec.point) {
-		c.endRecovery()
+		c.exitRecovery()
 	}
 	if c.rec.state == caOpen && c.flight.lost > 0 {
-		c.startRecovery()
+		c.enterRecovery()
 	}
 	r.lost = c.flight.lost > lostBefore
 	c.e.congestion.onAck(c, r.ackSample)
 }
 
-// countDuplicates is NewReno (RFC 6582), for a peer without SACK. Or for one that has
+// newReno is NewReno (RFC 6582), for a peer without SACK. Or for one that has
 // agreed to it and reports nothing: gVisor's netstack does so once its own side is closed.
-func (c *Conn) countDuplicates(r *ackResult, dup bool) {
+func (c *Conn) newReno(r *ackResult, dup bool) {
 	switch {
 	case r.acked > 0:
 		c.rec.dupAcks = 0
-		if c.flags&(flagSack|flagBare) != flagSack && c.rec.state != caOpen && before(c.snd.una, c.rec.point) && c.flight.head != 0 && c.rec.state == caRecovery {
+		if c.flags&(flagSack|flagNewReno) != flagSack && c.rec.state != caOpen && before(c.snd.una, c.rec.point) && c.flight.head != 0 && c.rec.state == caRecovery {
 			c.markLost(c.flight.head) // a partial acknowledgement: the next one is missing too
 		}
 		if c.rec.state == caOpen && after(c.snd.una, c.rec.point) {
@@ -71,32 +71,32 @@ func (c *Conn) countDuplicates(r *ackResult, dup bool) {
 		// Section 3.2, step 2: not for duplicates that the last recovery made itself.
 		if c.rec.dupAcks == dupThresh && c.rec.state == caOpen && after(c.snd.una, c.rec.point) {
 			c.markLost(c.flight.head)
-			c.flags |= flagBare
+			c.flags |= flagNewReno
 		}
 	}
 }
 
 // save keeps what undo gives back.
-func (c *Conn) save() {
+func (c *Conn) saveForUndo() {
 	c.cc.priorCwnd, c.cc.priorThresh = c.cc.cwnd, c.cc.ssthresh
 	c.rec.undoMarker, c.rec.undoRetrans = c.snd.una, 0
 }
 
-// startRecovery begins fast recovery.
-func (c *Conn) startRecovery() {
-	c.save()
+// enterRecovery begins fast recovery.
+func (c *Conn) enterRecovery() {
+	c.saveForUndo()
 	c.rec.prrFlight = max(c.snd.nxt-c.snd.una, 1)
 	c.e.congestion.onLoss(c, caRecovery)
 	c.rec.state = caRecovery
 	c.rec.point = c.snd.nxt
 	c.rec.prrDelivered, c.rec.prrOut = 0, 0
-	c.flags &^= flagProbe
+	c.flags &^= flagSendTLP
 	c.e.stats.Recoveries++
 }
 
-// reduceRate is proportional rate reduction (RFC 6937 section 3): in recovery one
+// rateReduction is proportional rate reduction (RFC 6937 section 3): in recovery one
 // segment leaves for each so many that arrive.
-func (c *Conn) reduceRate(a ackSample) {
+func (c *Conn) rateReduction(a ackSample) {
 	if a.delivered == 0 && c.rec.prrDelivered > 0 {
 		return
 	}
@@ -119,14 +119,14 @@ func (c *Conn) reduceRate(a ackSample) {
 	c.cc.cwnd = pipe + uint32(max(n, 0))
 }
 
-// endRecovery: all that was sent when loss was found has arrived.
-func (c *Conn) endRecovery() {
+// exitRecovery: all that was sent when loss was found has arrived.
+func (c *Conn) exitRecovery() {
 	if c.rec.state == caRecovery {
 		c.e.congestion.onRecovered(c)
 	}
 	c.rec.state = caOpen
 	c.rec.dupAcks = 0
-	c.flags &^= flagBare
+	c.flags &^= flagNewReno
 	if c.rec.reoPersist > 0 {
 		c.rec.reoPersist--
 		if c.rec.reoPersist == 0 {
@@ -156,18 +156,18 @@ func (c *Conn) undo() {
 	}
 }
 
-// retransmissionTimeout is RFC 6298 section 5.4 to 5.7, and RFC 8985 section 6.3 for
+// onRTO is RFC 6298 section 5.4 to 5.7, and RFC 8985 section 6.3 for
 // what is lost: the oldest segment, and those not sent since.
-func (c *Conn) retransmissionTimeout() {
+func (c *Conn) onRTO() {
 	e := c.e
 	e.stats.Timeouts++
 	if c.rec.state != caLoss {
-		c.save()
+		c.saveForUndo()
 		// RFC 5681 section 3.1: once for a segment, not for each time it is sent.
 		c.e.congestion.onLoss(c, caLoss)
 	}
 	if c.flight.sackedSegs > 0 && e.segs.at(c.flight.head).flags&segSacked != 0 {
-		c.forgetSacks()
+		c.forgetSACKs()
 	}
 	wait := int64(c.rtt.rack+c.reoWindow()) * 1000
 	for ref := c.flight.head; ref != 0; ref = e.segs.at(ref).next {
@@ -179,12 +179,12 @@ func (c *Conn) retransmissionTimeout() {
 	c.rec.dupAcks = 0
 	c.rec.state = caLoss
 	c.rec.point = c.snd.nxt
-	c.flags &^= flagProbe | flagProbing | flagProbeRetr
+	c.flags &^= flagSendTLP | flagTLPOut | flagTLPRetr
 	c.cc.cwnd = c.pipe() + uint32(c.snd.mss)
 	if c.timers.backoff < 255 {
 		c.timers.backoff++
 	}
 	c.startRTO()
 	c.timers.probeKind, c.timers.probeAt = probeNone, 0
-	c.pend()
+	c.schedule()
 }

@@ -68,7 +68,7 @@ func TestRecovery(t *testing.T) {
 			> A 2001(1000)
 			+10ms
 			< A 1(0) ack 5001`, check: func(t *testing.T, s *script) {
-			if st := s.e.Stats(); st.Timeouts != 0 || s.c.rec.state != caOpen || s.c.flags&flagBare != 0 {
+			if st := s.e.Stats(); st.Timeouts != 0 || s.c.rec.state != caOpen || s.c.flags&flagNewReno != 0 {
 				t.Errorf("%+v, state %d", st, s.c.rec.state)
 			}
 		}},

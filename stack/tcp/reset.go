@@ -3,7 +3,7 @@ package tcp
 // Reject answers a segment of no connection with a RST (RFC 9293 section 3.10.7.1), if
 // a frame is free, and not more than so many a second.
 func (e *Engine) Reject(s *Segment) {
-	if s.Flags&FlagRST != 0 || !e.resets.take(e.now, resetsPerSecond) {
+	if s.Flags&FlagRST != 0 || !e.resets.allow(e.now, resetsPerSecond) {
 		return
 	}
 	seq, ack, fl := s.Ack, uint32(0), uint8(FlagRST)
@@ -25,14 +25,14 @@ func (e *Engine) sendReset(c *Conn) {
 	b = b[:headerLen]
 	// The peer believes the sequence number it expects (RFC 5961 section 3.2).
 	putHeader(b, &c.tuple, c.ackSeq(), c.rcv.nxt, FlagRST|FlagACK, 0, headerLen)
-	seal(b, uint64(c.pseudoSum))
+	setChecksum(b, uint64(c.pseudoSum))
 	e.cfg.Output.Send(c, b)
 	e.stats.Sent++
 	e.stats.Resets++
 }
 
-// sendWaitAck acknowledges for a connection in TIME-WAIT.
-func (e *Engine) sendWaitAck(w *timeWait, ms uint32) {
+// sendTimeWaitAck acknowledges for a connection in TIME-WAIT.
+func (e *Engine) sendTimeWaitAck(w *timeWait, ms uint32) {
 	val := uint32(0)
 	if w.hasTS {
 		val = ms + w.tsOffset
@@ -57,7 +57,7 @@ func (e *Engine) reply(t *Tuple, seq, ack uint32, fl uint8, wnd uint16, val, ecr
 	if val != 0 {
 		putTimestamps(b[headerLen:], val, ecr)
 	}
-	seal(b, t.pseudoSum())
+	setChecksum(b, t.pseudoSum())
 	e.cfg.Output.Send(nil, b)
 	e.stats.Sent++
 	return true

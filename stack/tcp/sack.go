@@ -1,12 +1,12 @@
 package tcp
 
-// takeBlocks reads a segment's SACK option (RFC 2018 section 3, RFC 2883).
-func (c *Conn) takeBlocks(r *ackResult) {
+// processSACK reads a segment's SACK option (RFC 2018 section 3, RFC 2883).
+func (c *Conn) processSACK(r *ackResult) {
 	s := r.seg
 	blocks := s.Sack[:s.Blocks]
 	if c.isDSack(blocks, s.Ack) {
 		r.dsack = true
-		c.tookDSack(blocks[0])
+		c.processDSACK(blocks[0])
 		blocks = blocks[1:]
 	}
 	// Blocks come by recency. In the order of sequence numbers, a segment that is
@@ -19,7 +19,7 @@ func (c *Conn) takeBlocks(r *ackResult) {
 	for _, b := range blocks {
 		// A block outside of what is in flight is old, or forged.
 		if before(b.Start, b.End) && afterEq(b.Start, c.snd.una) && beforeEq(b.End, c.snd.nxt) {
-			c.takeBlock(b, r)
+			c.markSACKed(b, r)
 		}
 	}
 }
@@ -35,10 +35,10 @@ func (c *Conn) isDSack(blocks []SackBlock, ack uint32) bool {
 		len(blocks) > 1 && afterEq(b.Start, blocks[1].Start) && beforeEq(b.End, blocks[1].End)
 }
 
-// takeBlock marks the segments that lie within a block. Blocks are reported again and
+// markSACKed marks the segments that lie within a block. Blocks are reported again and
 // again as they grow, so runs of segments that are SACKed already are skipped: the time
 // is in proportion to what is missing and what is new, and not to the window.
-func (c *Conn) takeBlock(b SackBlock, r *ackResult) {
+func (c *Conn) markSACKed(b SackBlock, r *ackResult) {
 	e := c.e
 	ref := c.flight.head
 	// Most blocks are an old one that has grown.
@@ -58,7 +58,7 @@ func (c *Conn) takeBlock(b SackBlock, r *ackResult) {
 			n := g.end - g.seq
 			r.delivered += n
 			r.sack = true
-			c.deliveredSegment(g, r)
+			c.rackDelivered(g, r)
 			if g.flags&segLost != 0 {
 				g.flags &^= segLost
 				c.flight.lost -= n
@@ -108,8 +108,8 @@ func (c *Conn) runEnd(ref uint32) uint32 {
 	return ref
 }
 
-// forgetSacks is for a receiver that has dropped what it reported (RFC 2018 section 8).
-func (c *Conn) forgetSacks() {
+// forgetSACKs is for a receiver that has dropped what it reported (RFC 2018 section 8).
+func (c *Conn) forgetSACKs() {
 	for ref := c.flight.head; ref != 0; ref = c.e.segs.at(ref).next {
 		g := c.e.segs.at(ref)
 		if g.flags&segSacked != 0 {
@@ -120,8 +120,8 @@ func (c *Conn) forgetSacks() {
 	c.flight.sacked, c.flight.sackedSegs, c.flight.sackHint = 0, 0, 0
 }
 
-// tookDSack learns from a report that a segment arrived twice.
-func (c *Conn) tookDSack(b SackBlock) {
+// processDSACK learns from a report that a segment arrived twice.
+func (c *Conn) processDSACK(b SackBlock) {
 	// RFC 8985 section 6.2, step 4: reordering may be wider than was thought; once
 	// a round trip.
 	if c.rec.rackRound == 0 || !before(c.snd.una, c.rec.rackRound) {
@@ -131,8 +131,8 @@ func (c *Conn) tookDSack(b SackBlock) {
 		}
 		c.rec.reoPersist = 16
 	}
-	if c.flags&flagProbeRetr != 0 && b.End == c.rec.tlpEnd {
-		c.flags &^= flagProbing | flagProbeRetr // the probe was the duplicate
+	if c.flags&flagTLPRetr != 0 && b.End == c.rec.tlpEnd {
+		c.flags &^= flagTLPOut | flagTLPRetr // the probe was the duplicate
 		return
 	}
 	if c.rec.undoRetrans > 0 && afterEq(b.Start, c.rec.undoMarker) {

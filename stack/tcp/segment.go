@@ -87,7 +87,7 @@ func putHeader(b []byte, t *Tuple, seq, ack uint32, flags uint8, window uint16, 
 }
 
 // seal writes the checksum of segment b, given its connection's pseudo-header sum.
-func seal(b []byte, pseudo uint64) {
+func setChecksum(b []byte, pseudo uint64) {
 	acc := sum(b, pseudo+lengthSum(len(b)))
 	binary.BigEndian.PutUint16(b[16:], ^fold(acc))
 }

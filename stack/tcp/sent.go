@@ -8,7 +8,7 @@ type sentSegment struct {
 	at           int64 // last transmission
 	next, prev   uint32
 	tnext, tprev uint32
-	place        queuePos // of its first byte in the send queue
+	pos          queuePos // of its first byte in the send queue
 	flags        segFlags
 	tries        uint8 // transmissions, saturated
 }
@@ -43,7 +43,7 @@ func (c *Conn) addSegment(seq, end uint32, pl queuePos, f segFlags) {
 	c.flight.segs++
 	e.used += segCost
 	g := e.segs.at(ref)
-	*g = sentSegment{seq: seq, end: end, at: e.now, place: pl, flags: f, prev: c.flight.tail, tries: 1}
+	*g = sentSegment{seq: seq, end: end, at: e.now, pos: pl, flags: f, prev: c.flight.tail, tries: 1}
 	if c.flight.tail != 0 {
 		e.segs.at(c.flight.tail).next = ref
 	} else {
@@ -139,8 +139,8 @@ func (c *Conn) dropSegments() {
 	}
 }
 
-// cutSegment takes n acknowledged octets, not all, off the oldest segment.
-func (c *Conn) cutSegment(g *sentSegment, n uint32) {
+// trimSegment takes n acknowledged octets, not all, off the oldest segment.
+func (c *Conn) trimSegment(g *sentSegment, n uint32) {
 	if g.flags&segSacked != 0 {
 		c.flight.sacked -= n
 	}
@@ -148,7 +148,7 @@ func (c *Conn) cutSegment(g *sentSegment, n uint32) {
 		c.flight.lost -= n
 	}
 	if g.data() > n {
-		g.place = c.snd.queue.settle(c.e.chunks, c.snd.queue.skip(c.e.chunks, g.place, n))
+		g.pos = c.snd.queue.normalize(c.e.chunks, c.snd.queue.skip(c.e.chunks, g.pos, n))
 	}
 	g.seq += n
 }
@@ -163,7 +163,7 @@ func (c *Conn) splitSegment(ref, n uint32) {
 	g, r := e.segs.at(ref), e.segs.at(rest)
 	*r = *g
 	r.seq = g.seq + n
-	r.place = c.snd.queue.settle(e.chunks, c.snd.queue.skip(e.chunks, g.place, n))
+	r.pos = c.snd.queue.normalize(e.chunks, c.snd.queue.skip(e.chunks, g.pos, n))
 	r.prev = ref
 	g.end = r.seq
 	g.flags &^= segFin
@@ -214,7 +214,7 @@ func (c *Conn) nextLost() uint32 {
 }
 
 // resent notes that a segment was sent again.
-func (c *Conn) resent(ref uint32) {
+func (c *Conn) onRetransmit(ref uint32) {
 	e := c.e
 	g := e.segs.at(ref)
 	if g.flags&segLost != 0 {
@@ -238,7 +238,7 @@ func (c *Conn) resent(ref uint32) {
 func (c *Conn) pipe() uint32 {
 	n := c.snd.nxt - c.snd.una - c.flight.lost
 	out := c.flight.sacked
-	if c.flags&flagSack == 0 || c.flags&flagBare != 0 {
+	if c.flags&flagSack == 0 || c.flags&flagNewReno != 0 {
 		out = uint32(c.rec.dupAcks) * uint32(c.snd.mss)
 	}
 	return n - min(n, out)

@@ -64,11 +64,11 @@ func (t *flowTable) insert(hash, ref uint32) {
 		t.old, t.oldN, t.cursor = t.slots, t.n, 0
 		t.slots, t.n = make([]slot, 2*len(t.slots)), 0
 	}
-	place1(t.slots, slot{hash, ref})
+	insertSlot(t.slots, slot{hash, ref})
 	t.n++
 }
 
-func place1(slots []slot, s slot) {
+func insertSlot(slots []slot, s slot) {
 	mask := uint32(len(slots) - 1)
 	i := s.hash & mask
 	for slots[i].ref != 0 {
@@ -79,19 +79,19 @@ func place1(slots []slot, s slot) {
 
 // replace puts ref in the place of the reference was of the same tuple.
 func (t *flowTable) replace(hash, was, ref uint32) {
-	if i, ok := where(t.slots, hash, was); ok {
+	if i, ok := findRef(t.slots, hash, was); ok {
 		t.slots[i].ref = ref
-	} else if i, ok := where(t.old, hash, was); ok {
+	} else if i, ok := findRef(t.old, hash, was); ok {
 		t.old[i].ref = ref
 	}
 }
 
 // remove takes a reference out.
 func (t *flowTable) remove(hash, ref uint32) {
-	if i, ok := where(t.slots, hash, ref); ok {
+	if i, ok := findRef(t.slots, hash, ref); ok {
 		closeGap(t.slots, i)
 		t.n--
-	} else if i, ok := where(t.old, hash, ref); ok {
+	} else if i, ok := findRef(t.old, hash, ref); ok {
 		closeGap(t.old, i)
 		t.oldN--
 		if t.oldN == 0 {
@@ -100,7 +100,7 @@ func (t *flowTable) remove(hash, ref uint32) {
 	}
 }
 
-func where(slots []slot, hash, ref uint32) (uint32, bool) {
+func findRef(slots []slot, hash, ref uint32) (uint32, bool) {
 	if len(slots) == 0 {
 		return 0, false
 	}
@@ -138,7 +138,7 @@ func (t *flowTable) migrate(n int) {
 		// The gap may be filled from behind: the cursor stays.
 		closeGap(t.old, t.cursor&mask)
 		t.oldN--
-		place1(t.slots, s)
+		insertSlot(t.slots, s)
 		t.n++
 		n--
 	}

@@ -39,57 +39,57 @@ func (c *Conn) arm() {
 }
 
 // timeout runs what is due. What there is to send is left to Flush.
-func (c *Conn) timeout() {
+func (c *Conn) onTimer() {
 	now := c.e.now
 	c.flags |= flagBusy
 	if c.timers.ackAt != 0 && c.timers.ackAt <= now {
 		c.timers.ackAt = 0
-		if c.flags&flagAckLater != 0 {
+		if c.flags&flagAckDelayed != 0 {
 			c.flags |= flagAckNow
 			c.rcv.quickAcks = 0
-			c.pend()
+			c.schedule()
 		}
 	}
 	if c.timers.probeAt != 0 && c.timers.probeAt <= now {
-		c.probeTimerExpired()
+		c.onProbeTimer()
 	}
 	if c.timers.lossAt != 0 && c.timers.lossAt <= now {
-		c.lossTimeout()
+		c.onLossTimer()
 	}
-	if c.timers.keepAt != 0 && c.timers.keepAt <= now && !c.state.over() {
-		c.keepTimeout()
+	if c.timers.keepAt != 0 && c.timers.keepAt <= now && !c.state.ended() {
+		c.onKeepTimer()
 	}
 	c.flags &^= flagBusy
-	if c.state.over() {
+	if c.state.ended() {
 		c.release()
 		return
 	}
 	c.arm()
 }
 
-func (c *Conn) probeTimerExpired() {
+func (c *Conn) onProbeTimer() {
 	kind := c.timers.probeKind
 	c.timers.probeKind, c.timers.probeAt = probeNone, 0
 	switch kind {
 	case probeTLP:
 		if c.flight.head != 0 && c.rec.state == caOpen {
-			c.flags |= flagProbe
+			c.flags |= flagSendTLP
 			c.startRTO()
-			c.pend()
+			c.schedule()
 		}
 	case probeReorder:
-		c.reoAt(c.detectLoss())
+		c.armReorder(c.detectLoss())
 		if c.flight.lost > 0 {
 			if c.rec.state == caOpen {
-				c.startRecovery()
+				c.enterRecovery()
 				c.e.congestion.onAck(c, ackSample{lost: true})
 			}
-			c.pend()
+			c.schedule()
 		}
 	}
 }
 
-func (c *Conn) lossTimeout() {
+func (c *Conn) onLossTimer() {
 	c.timers.lossAt = 0
 	kind := c.timers.lossKind
 	if kind == lossNone {
@@ -101,12 +101,12 @@ func (c *Conn) lossTimeout() {
 		// as long as its window stays closed; but nobody waits for an orphan's data.
 		tries = c.keep.unanswered
 	}
-	if int(tries) >= c.retries() {
+	if int(tries) >= c.maxRetries() {
 		// RFC 9293 section 3.8.3, R2.
 		if c.state == StateSynReceived {
 			c.fail(syscall.ETIMEDOUT) // an answer may still be under way; not worth a RST
 		} else {
-			c.reset(c.timedOut())
+			c.reset(c.timeoutError())
 		}
 		return
 	}
@@ -114,25 +114,25 @@ func (c *Conn) lossTimeout() {
 	case c.state == StateSynSent || c.state == StateSynReceived:
 		c.timers.backoff++
 		c.e.stats.Timeouts++
-		c.flags |= flagOweSyn | flagSYNRetr
+		c.flags |= flagSendSYN | flagSYNRetr
 		c.startRTO()
-		c.pend()
+		c.schedule()
 	case kind == lossPersist:
 		c.timers.backoff += 1 - c.timers.backoff/255
 		c.keep.unanswered += 1 - c.keep.unanswered/255
-		c.flags |= flagPersist
+		c.flags |= flagSendPersist
 		c.timers.lossAt = c.e.now + c.timeoutAfter()
-		c.pend()
+		c.schedule()
 	case c.flight.head != 0:
-		c.retransmissionTimeout()
+		c.onRTO()
 	default:
 		c.timers.lossKind = lossNone
 	}
 }
 
-// timedOut is the error of a peer that does not answer: the reason, if a router has
+// timeoutError is the error of a peer that does not answer: the reason, if a router has
 // said one (RFC 1122 section 4.2.3.9).
-func (c *Conn) timedOut() syscall.Errno {
+func (c *Conn) timeoutError() syscall.Errno {
 	if c.softErr != 0 {
 		return syscall.Errno(c.softErr)
 	}
@@ -140,7 +140,7 @@ func (c *Conn) timedOut() syscall.Errno {
 }
 
 // retries is how many expirations in a row the connection takes.
-func (c *Conn) retries() int {
+func (c *Conn) maxRetries() int {
 	switch {
 	case c.state == StateSynSent || c.state == StateSynReceived:
 		return c.e.cfg.SynRetries
@@ -159,8 +159,8 @@ func (c *Conn) startRTO() {
 	c.timers.lossAt = c.e.now + c.timeoutAfter()
 }
 
-// reoAt arms the reordering timer, or with 0 disarms it.
-func (c *Conn) reoAt(at int64) {
+// armReorder arms the reordering timer, or with 0 disarms it.
+func (c *Conn) armReorder(at int64) {
 	if at != 0 {
 		c.timers.probeKind, c.timers.probeAt = probeReorder, at
 	} else if c.timers.probeKind == probeReorder {
@@ -183,7 +183,7 @@ func (c *Conn) armLoss() {
 	}
 	if c.timers.probeKind != probeReorder {
 		c.timers.probeKind, c.timers.probeAt = probeNone, 0
-		if pto := c.probeTimeout(); pto > 0 {
+		if pto := c.pto(); pto > 0 {
 			// RFC 8985 section 7.2: not later than the timeout, which it precedes.
 			c.timers.probeKind, c.timers.probeAt = probeTLP, min(c.e.now+pto, c.timers.lossAt)
 		}
@@ -195,7 +195,7 @@ func (c *Conn) armLoss() {
 // connection fails with ETIMEDOUT. Times are whole seconds, at least one; zero values
 // mean 15 s, 15 s and 9.
 func (c *Conn) SetKeepAlive(on bool, idle, interval time.Duration, count int) {
-	if c.state.over() {
+	if c.state.ended() {
 		return
 	}
 	if !on {
@@ -226,7 +226,7 @@ func (c *Conn) keepAlive() {
 	}
 }
 
-func (c *Conn) keepTimeout() {
+func (c *Conn) onKeepTimer() {
 	c.timers.keepAt = 0
 	switch {
 	case c.state == StateFinWait2 && c.flags&flagOwned == 0:
@@ -236,12 +236,12 @@ func (c *Conn) keepTimeout() {
 	case c.state == StateSynSent || c.state == StateSynReceived || c.flight.head != 0 || c.timers.lossKind == lossPersist:
 		c.timers.keepAt = c.e.now + int64(c.keep.idle)*int64(time.Second) // other timers watch
 	case c.keep.unanswered >= c.keep.count:
-		c.reset(c.timedOut())
+		c.reset(c.timeoutError())
 	default:
 		c.keep.unanswered++
-		c.flags |= flagKeepProbe
+		c.flags |= flagSendKeepAlive
 		c.timers.keepAt = c.e.now + int64(c.keep.interval)*int64(time.Second)
-		c.pend()
+		c.schedule()
 	}
 }
 

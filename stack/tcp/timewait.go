@@ -32,8 +32,8 @@ func (c *Conn) enterTimeWait() {
 	c.flags &^= flagInTable
 	// The FIN is acknowledged by the entry, which outlives the connection. In CLOSING
 	// that has been done.
-	if c.flags&(flagAckNow|flagAckLater) != 0 {
-		e.sendWaitAck(w, e.millis())
+	if c.flags&(flagAckNow|flagAckDelayed) != 0 {
+		e.sendTimeWaitAck(w, e.millis())
 	}
 	c.finish(StateTimeWait)
 }
@@ -103,10 +103,10 @@ func (e *Engine) timeWaitInput(ref uint32, s *Segment) bool {
 		// RFC 9293 section 3.10.7.4: the FIN again; the wait starts over.
 		e.unqueueWait(ref)
 		e.queueWait(ref)
-	} else if s.length() == 0 && s.Seq == w.rcvNxt || !e.challenges.take(e.now, challengesPerSecond) {
+	} else if s.length() == 0 && s.Seq == w.rcvNxt || !e.challenges.allow(e.now, challengesPerSecond) {
 		return false // a pure ACK asks for nothing
 	}
-	e.sendWaitAck(w, e.millis())
+	e.sendTimeWaitAck(w, e.millis())
 	return false
 }
 

@@ -139,9 +139,9 @@ func (w *wheel) advance(now int64, fire func(ref uint32)) {
 		w.tick = tick
 		if tick&(wheelSlots-1) == 0 {
 			if tick>>8&(wheelSlots-1) == 0 {
-				w.spread(2, tick>>16&(wheelSlots-1))
+				w.cascade(2, tick>>16&(wheelSlots-1))
 			}
-			w.spread(1, tick>>8&(wheelSlots-1))
+			w.cascade(1, tick>>8&(wheelSlots-1))
 		}
 		head := &w.slots[0][tick&(wheelSlots-1)]
 		for *head != 0 {
@@ -153,7 +153,7 @@ func (w *wheel) advance(now int64, fire func(ref uint32)) {
 }
 
 // spread moves the nodes of a slot to the levels below.
-func (w *wheel) spread(level, i uint64) {
+func (w *wheel) cascade(level, i uint64) {
 	head := &w.slots[level][i]
 	for *head != 0 {
 		ref := *head
