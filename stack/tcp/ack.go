@@ -7,19 +7,19 @@ type ackSample struct {
 	lost      bool   // more is lost than before
 }
 
-// ackResult is what one acknowledgement told.
+// ackResult is what an acknowledgement has changed.
 type ackResult struct {
 	ackSample
 	seg       *Segment
-	sampleAt  int64 // transmission of the oldest segment acknowledged
+	sampleAt  int64 // when the oldest acknowledged segment was sent
 	sampled   bool
-	retrAcked bool // a segment acknowledged had been retransmitted
-	sack      bool // a block told something new
+	retrAcked bool // an acknowledged segment had been retransmitted
+	sack      bool // a block reported something new
 	dsack     bool
 }
 
-// processAck processes the acknowledgement (RFC 9293 section 3.10.7.4, fifth). It returns
-// false if the segment is to be dropped, or the connection is over.
+// processAck takes the acknowledgement (RFC 9293 section 3.10.7.4, fifth). It returns false if the
+// segment is to be dropped, or the connection has ended.
 func (c *Conn) processAck(s *Segment) bool {
 	ack := s.Ack
 	if after(ack, c.snd.nxt) || before(ack, c.snd.una-c.snd.maxWnd) {
@@ -34,7 +34,7 @@ func (c *Conn) processAck(s *Segment) bool {
 	r := ackResult{seg: s}
 	inFlight := c.flight.head != 0
 	window := uint32(s.Window) << c.snd.scale
-	// RFC 5681 section 2: what a duplicate acknowledgement is.
+	// RFC 5681 section 2 defines a duplicate acknowledgement.
 	dup := ack == c.snd.una && inFlight && s.length() == 0 && window == c.snd.wnd
 	fin := false
 	if after(ack, c.snd.una) {
@@ -51,7 +51,7 @@ func (c *Conn) processAck(s *Segment) bool {
 	}
 	if r.acked > 0 {
 		c.timers.backoff = 0
-		c.timers.lossKind, c.timers.lossAt = lossNone, 0 // armLoss starts it over (RFC 6298 section 5.3)
+		c.timers.lossKind, c.timers.lossAt = lossNone, 0 // armLoss restarts it (RFC 6298 section 5.3)
 		if c.flags&flagWantWrite != 0 && c.snd.queue.n < c.sendLimit()/4*3 {
 			c.flags &^= flagWantWrite
 			c.notify(Writable)
@@ -67,7 +67,7 @@ func (c *Conn) processAck(s *Segment) bool {
 	return true
 }
 
-// cumulative advances SND.UNA. It returns true if our FIN is acknowledged.
+// advanceUna moves SND.UNA to ack. It returns true if that acknowledges our FIN.
 func (c *Conn) advanceUna(ack uint32, r *ackResult) (fin bool) {
 	e := c.e
 	fin = c.finSent() && ack == c.snd.nxt && c.flags&flagFinAcked == 0
@@ -107,13 +107,12 @@ func (c *Conn) advanceUna(ack uint32, r *ackResult) (fin bool) {
 	e.used -= int64(mem - c.snd.queue.mem)
 	c.snd.una = ack
 	if ack == c.snd.nxt || c.snd.queue.n == 0 {
-		c.snd.pos = queuePos{} // its chunk is gone
+		c.snd.pos = queuePos{} // its chunk was freed
 	}
 	return fin
 }
 
-// updateWindow takes SEG.WND, unless the segment is older than the last one that
-// was taken from.
+// updateWindow takes SEG.WND, unless an earlier window came with a later segment.
 func (c *Conn) updateWindow(s *Segment, window uint32) {
 	if !before(c.snd.wl1, s.Seq) && (c.snd.wl1 != s.Seq || after(c.snd.wl2, s.Ack)) {
 		return
@@ -130,8 +129,8 @@ func (c *Conn) updateWindow(s *Segment, window uint32) {
 	}
 }
 
-// onFINAcked changes state as our FIN was acknowledged. It returns false if the
-// connection is over.
+// onFINAcked changes the state when our FIN was acknowledged. It returns false if the connection
+// has ended.
 func (c *Conn) onFINAcked() bool {
 	switch c.state {
 	case StateFinWait1:

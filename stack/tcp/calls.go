@@ -32,14 +32,14 @@ func (c *Conn) Err() error {
 	return syscall.Errno(c.err)
 }
 
-// Buffered returns how many received bytes can be read.
+// Buffered returns how many received bytes are ready to be read.
 func (c *Conn) Buffered() int { return int(c.rcv.queue.n) }
 
 // Unsent returns how many written bytes the peer has not acknowledged.
 func (c *Conn) Unsent() int { return int(c.snd.queue.n) }
 
-// Read copies received bytes to p. With none to copy it returns io.EOF after the
-// peer's FIN, a syscall.Errno if the connection broke, or ErrWouldBlock.
+// Read copies received bytes to p. Without any it returns io.EOF after the peer's FIN, a
+// syscall.Errno if the connection failed, or ErrWouldBlock.
 func (c *Conn) Read(p []byte) (int, error) {
 	if c.rcv.queue.n == 0 {
 		return 0, c.readError(len(p))
@@ -49,8 +49,8 @@ func (c *Conn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Peek returns received bytes that lie in one piece, as many as do, without
-// taking them. They are valid until Discard, Read or Input. Errors are Read's.
+// Peek returns received bytes without taking them: those at the front that are contiguous in
+// memory. They are valid until Discard, Read or Input. It returns the errors of Read.
 func (c *Conn) Peek() ([]byte, error) {
 	if c.rcv.queue.n == 0 {
 		return nil, c.readError(1)
@@ -58,7 +58,7 @@ func (c *Conn) Peek() ([]byte, error) {
 	return c.rcv.queue.front(c.e.chunks), nil
 }
 
-// Discard takes n bytes, at most Buffered, that were seen by Peek.
+// Discard takes n bytes, at most Buffered, that Peek has returned.
 func (c *Conn) Discard(n int) {
 	if n > 0 && c.rcv.queue.n > 0 {
 		c.rcv.queue.discard(c.e.chunks, min(uint32(n), c.rcv.queue.n))
@@ -80,9 +80,9 @@ func (c *Conn) readError(want int) error {
 	return ErrWouldBlock
 }
 
-// Write copies bytes of p to be sent at the next Flush, and returns how many. When
-// n < len(p) the error is ErrWouldBlock, if room will come (Writable tells when),
-// or says why no more can be sent.
+// Write copies bytes of p to the send queue, for the next Flush, and returns how many. When n <
+// len(p) the error is ErrWouldBlock if there will be room (the event Writable reports it), or the
+// reason why nothing more can be sent.
 func (c *Conn) Write(p []byte) (int, error) {
 	if err := c.writeError(); err != nil {
 		return 0, err
@@ -127,7 +127,7 @@ func (c *Conn) CloseWrite() error {
 	return nil
 }
 
-// CloseRead has what arrives from now on acknowledged and discarded.
+// CloseRead discards what is buffered and what arrives from now on. It is acknowledged.
 func (c *Conn) CloseRead() {
 	c.flags |= flagReadShut
 	if c.rcv.queue.n > 0 {
@@ -136,9 +136,9 @@ func (c *Conn) CloseRead() {
 	}
 }
 
-// Close gives the connection up: a FIN follows what was written, and the engine
-// sees to the rest alone. If received bytes were left unread, the peer is told by a
-// reset that they were lost (RFC 1122 section 4.2.2.13, RFC 2525 section 2.17).
+// Close releases the connection. A FIN follows what was written, and the engine finishes the rest
+// alone. If received bytes were not read, a RST reports to the peer that they were lost (RFC 1122
+// section 4.2.2.13, RFC 2525 section 2.17).
 func (c *Conn) Close() {
 	if c.flags&flagOwned == 0 {
 		return
@@ -159,7 +159,7 @@ func (c *Conn) Close() {
 	}
 }
 
-// Abort gives the connection up and sends a RST.
+// Abort releases the connection and sends a RST.
 func (c *Conn) Abort() {
 	if c.flags&flagOwned == 0 {
 		return
@@ -172,8 +172,7 @@ func (c *Conn) Abort() {
 	c.reset(0)
 }
 
-// disown takes the connection out of the application's hands. Nothing is told of
-// it any more.
+// disown takes the connection from the application. It gets no further events.
 func (c *Conn) disown() {
 	c.flags &^= flagOwned | flagKeepAlive
 	c.timers.keepAt = 0
@@ -181,7 +180,7 @@ func (c *Conn) disown() {
 	c.events = 0
 }
 
-// SetNoDelay turns Nagle's algorithm off, as it is by default, or on.
+// SetNoDelay turns Nagle's algorithm off, which is the default, or on.
 func (c *Conn) SetNoDelay(on bool) {
 	if on {
 		c.flags &^= flagNagle
@@ -191,13 +190,12 @@ func (c *Conn) SetNoDelay(on bool) {
 	}
 }
 
-// SetReadBuffer has the receive buffer grow to n bytes and no further, in place of
-// Config.MaxRecvBuffer. What was promised to the peer is not taken back.
+// SetReadBuffer replaces Config.MaxRecvBuffer for this connection by n bytes. Bytes that were
+// offered to the peer are not taken back.
 func (c *Conn) SetReadBuffer(n int) {
 	c.rcv.maxBuf = uint32(min(max(n, 2048), 1<<29))
 	c.flags |= flagShrinkBuf
 }
 
-// SetWriteBuffer has Write take n bytes beyond what is acknowledged, whatever the
-// congestion window.
+// SetWriteBuffer makes Write queue up to n bytes, whatever the congestion window is.
 func (c *Conn) SetWriteBuffer(n int) { c.snd.maxBuf = uint32(min(max(n, 2048), 1<<29)) }

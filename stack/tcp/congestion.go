@@ -10,13 +10,14 @@ import (
 )
 
 // congestionControl is an algorithm that sets a connection's congestion window. It is a
-// value without state, shared by all connections. What it keeps of one is in Conn.cc.alg.
+// value without state, shared by all connections. Its state of each is in Conn.cc.alg.
 //
 // The engine finds losses, and calls the algorithm when something is learned. An algorithm
-// writes cwnd and ssthresh, in bytes; the engine sends while pipe is below cwnd. Two rules
-// hold for all algorithms: the window begins as RFC 6928 says, and when the retransmission
-// timer expires it is one segment more than what is in flight (RFC 5681 section 3.1).
-// The time of a call is Engine.now.
+// writes cwnd and ssthresh, in bytes; the engine sends while pipe is below cwnd. A pacing
+// rate would be a third field beside them, read by outputData. Two rules hold for all
+// algorithms: the initial window is that of RFC 6928, and an expired retransmission timer
+// sets the window to one segment more than what is in flight (RFC 5681 section 3.1). The
+// time of a call is Engine.now.
 type congestionControl interface {
 	// onRTT takes a round trip, in microseconds, of a segment that was sent once. It
 	// comes before the onAck of the same acknowledgement.
@@ -30,7 +31,7 @@ type congestionControl interface {
 	// onRecovered is called at the end of caRecovery: the data in flight at onLoss has
 	// arrived.
 	onRecovered(c *Conn)
-	// onUndo is called when nothing was lost after all. Conn.save kept the windows.
+	// onUndo is called when nothing was lost after all. saveForUndo kept the windows.
 	onUndo(c *Conn)
 	// onIdle is called before data is sent after an idle time of more than the
 	// retransmission timeout.
@@ -84,7 +85,7 @@ type lossBased struct{}
 // lossState is the state of lossBased.
 type lossState struct {
 	hystart hystart
-	frac    float32 // of a byte, that the window is to grow by
+	frac    float32 // part of a byte that the window has still to grow by
 }
 
 func (lossBased) onRTT(c *Conn, rtt uint32) { c.hystartRTT(rtt) }

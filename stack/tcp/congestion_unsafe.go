@@ -2,9 +2,9 @@ package tcp
 
 import "unsafe"
 
-// ccState is the memory of a connection's congestion control: a union. The engine's
-// algorithm reads it as a struct of its own, which is zero at first, fits, and has
-// no pointers, as the garbage collector finds none here.
+// ccState is the state that the engine's algorithm keeps of a connection: a union. Each
+// algorithm reads it as a struct of its own, which is zero at first. The struct must fit, and
+// have no pointers, as the garbage collector does not look for any here.
 type ccState [6]uint64
 
 // Each state fits: the size of an array is not negative.

@@ -29,25 +29,25 @@ func (s State) String() string {
 	return "unknown state"
 }
 
-// over reports whether nothing of the connection is left but its remains in the
-// application's hands.
+// ended reports whether the connection is no longer in the engine. The application may still hold
+// it, to read what is buffered.
 func (s State) ended() bool { return s == StateClosed || s == StateTimeWait }
 
-// Events says what a connection has become ready for since it was last told of.
-// They are edges: read or write until ErrWouldBlock.
+// Events are what a connection has become ready for since NextReady last returned it.
+// They are edge-triggered: read or write until ErrWouldBlock.
 type Events uint8
 
 const (
 	// Readable: there is data, the peer's FIN, or an error.
 	Readable Events = 1 << iota
-	// Writable: there is room after a Write that was cut short, or an attempt to
-	// connect ended, well or badly.
+	// Writable: there is room after a Write that was cut short, or Dial's attempt to
+	// connect has succeeded or failed.
 	Writable
-	// Accepted: a connection of a Listener finished its handshake, and is in its
-	// queue for Accept.
+	// Accepted: a connection has finished its handshake, and is in the queue of its
+	// Listener for Accept.
 	Accepted
-	// Closed: the connection is over in both directions. What was received
-	// before can still be read.
+	// Closed: the connection has ended in both directions. Buffered bytes can still
+	// be read.
 	Closed
 )
 
@@ -58,7 +58,7 @@ const (
 	flagOwned         flags = 1 << iota // the application holds the Conn
 	flagPending                         // on Engine.pending
 	flagReady                           // on Engine.ready
-	flagBusy                            // Input or a callback is working on it
+	flagBusy                            // Input or a timer is processing it
 	flagInTable                         // in the flow table
 	flagAckNow                          // an ACK goes out at the next Flush
 	flagAckDelayed                      // data was received that is not acknowledged
@@ -68,7 +68,7 @@ const (
 	flagSendKeepAlive                   // a keep-alive probe goes out at the next Flush
 	flagPassive                         // opened by the peer
 	flagFin                             // a FIN follows the queued data
-	flagFinAcked                        // and was acknowledged
+	flagFinAcked                        // the FIN was acknowledged
 	flagPeerFin                         // rcv.fin is set
 	flagRecvFin                         // the peer's FIN was received in order
 	flagReadShut                        // CloseRead: what arrives is discarded
@@ -78,15 +78,15 @@ const (
 	flagNagle                           // RFC 1122 section 4.2.3.4
 	flagKeepAlive                       // RFC 1122 section 4.2.3.6
 	flagWantWrite                       // a Write was cut short
-	flagCwndLimited                     // cwnd has held back data since the last ACK
+	flagCwndLimited                     // cwnd has limited sending since the last ACK
 	flagReordered                       // RACK has seen reordering
 	flagTLPOut                          // a tail loss probe is out
-	flagTLPRetr                         // and was a retransmission
-	flagDSack                           // a D-SACK block is owed to the peer
-	flagShrinkBuf                       // the receive buffer goes back to its first size
+	flagTLPRetr                         // the tail loss probe is a retransmission
+	flagDSack                           // the next ACK has a D-SACK block
+	flagShrinkBuf                       // the receive buffer shrinks to its first size
 	flagStarved                         // on Engine.starved
 	flagSYNRetr                         // SYN or SYN-ACK was retransmitted: no RTT sample
-	flagNewReno                         // duplicate ACKs without blocks, though RFC 2018 was negotiated
+	flagNewReno                         // the peer negotiated SACK, and sends no blocks
 )
 
 // Conn is a TCP connection. It belongs to its Engine and is used on the engine's
@@ -124,7 +124,7 @@ type Conn struct {
 	rtt    roundTrips
 }
 
-// keepAlive is what SetKeepAlive has set, and how far the probes are. Times are in seconds.
+// keepAlive is the setting of SetKeepAlive, and the state of the probes. Times are in seconds.
 type keepAlive struct {
 	idle, interval uint16
 	count          uint8
@@ -153,11 +153,11 @@ type sender struct {
 	wnd      uint32 // from una
 	wl1, wl2 uint32
 	maxWnd   uint32
-	mss      uint16 // of the peer and the path, options included
-	scale    uint8  // of the peer's windows
-	queue    queue  // from una
-	pos      queuePos
-	maxBuf   uint32 // set by SetWriteBuffer; 0 is the engine's bounds
+	mss      uint16   // of the peer and the path, options included
+	scale    uint8    // of the peer's windows
+	queue    queue    // from una
+	pos      queuePos // of nxt
+	maxBuf   uint32   // set by SetWriteBuffer; 0 is the engine's bounds
 }
 
 // flight is the list of segments in flight, the oldest first, and a second list, by the time
@@ -242,8 +242,8 @@ type roundTrips struct {
 	rcv               uint32 // measured as a receiver; 0 is none yet
 }
 
-// sendFin queues a FIN and moves to the state that has sent one; it may wait for
-// queued data, and for the handshake.
+// sendFin queues a FIN and changes the state. The FIN waits for queued data, and for the end of the
+// handshake.
 func (c *Conn) sendFin() {
 	c.flags |= flagFin
 	switch c.state {
@@ -255,7 +255,7 @@ func (c *Conn) sendFin() {
 	c.schedule()
 }
 
-// finSent reports whether the FIN was sent, at least once.
+// finSent reports whether the FIN was sent.
 func (c *Conn) finSent() bool { return c.flags&flagFin != 0 && c.snd.nxt == c.sndEnd()+1 }
 
 // sndEnd is the sequence number after the last byte that was written.
@@ -277,7 +277,7 @@ func (c *Conn) unsent() uint32 {
 	return 0
 }
 
-// pend puts the connection on the list that Flush works off.
+// schedule puts the connection on the list of those that Flush sends for.
 func (c *Conn) schedule() {
 	if c.flags&flagPending == 0 && !c.state.ended() {
 		c.flags |= flagPending
@@ -297,7 +297,7 @@ func (c *Conn) notify(ev Events) {
 	}
 }
 
-// fail ends the connection with an error, without a segment.
+// fail ends the connection with an error, and sends nothing.
 func (c *Conn) fail(errno syscall.Errno) {
 	if c.err == 0 {
 		c.err = uint8(errno)
@@ -305,8 +305,8 @@ func (c *Conn) fail(errno syscall.Errno) {
 	c.finish(StateClosed)
 }
 
-// reset ends the connection with a RST (RFC 9293 section 3.10.5). It is sent now,
-// if there is a frame for it: the connection will not be there to send it later.
+// reset ends the connection with a RST (RFC 9293 section 3.10.5). It is sent now, if there is a
+// frame: later there is no connection to send it.
 func (c *Conn) reset(errno syscall.Errno) {
 	if c.state != StateSynSent {
 		c.e.sendReset(c)
@@ -314,8 +314,8 @@ func (c *Conn) reset(errno syscall.Errno) {
 	c.fail(errno)
 }
 
-// finish takes the connection out of the engine. What the application may still
-// read stays until it closes.
+// finish takes the connection out of the engine. The receive queue stays until the application
+// closes.
 func (c *Conn) finish(s State) {
 	e := c.e
 	if c.state.ended() {
@@ -345,8 +345,8 @@ func (c *Conn) finish(s State) {
 	c.release()
 }
 
-// release returns the memory once neither the application nor a list of the engine
-// knows the connection.
+// release frees the memory once neither the application nor a list of the engine refers to the
+// connection.
 func (c *Conn) release() {
 	if !c.state.ended() || c.flags&(flagOwned|flagPending|flagReady|flagBusy|flagStarved) != 0 || c.listener != nil {
 		return

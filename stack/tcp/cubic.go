@@ -12,7 +12,7 @@ type cubicState struct {
 	wMax  float32
 	k     float32
 	start float32 // the window where the curve is flat
-	est   float32 // what Reno would have
+	est   float32 // the window that Reno would have
 }
 
 const (

@@ -1,11 +1,11 @@
 package tcp
 
-// hystart is HyStart++ (RFC 9406): the first slow start ends when round trips
+// hystart is the state of HyStart++ (RFC 9406). The first slow start ends when round trips
 // become longer, before a queue overflows.
 type hystart struct {
 	roundEnd  uint32 // SND.NXT when the round began
-	last, cur uint32 // least round trips of the last round and this one, in microseconds
-	baseline  uint32 // least round trip when conservative slow start began; 0 outside of it
+	last, cur uint32 // minimum RTT of the last round and of this one, in microseconds
+	baseline  uint32 // minimum RTT when conservative slow start began; 0 outside of it
 	samples   uint8  // in this round
 	rounds    uint8  // of conservative slow start
 }
@@ -20,8 +20,8 @@ const (
 	hystartRounds    = 5
 )
 
-// slowStart opens the window by what was delivered (RFC 5681 section 3.1), and during
-// conservative slow start by a quarter of it.
+// slowStart opens the window by what was delivered (RFC 5681 section 3.1), or by a quarter of it
+// during conservative slow start.
 func (c *Conn) slowStart(delivered uint32) {
 	h := &c.cc.alg.loss().hystart
 	if h.baseline != 0 && c.cc.ssthresh == initialThresh {

@@ -14,8 +14,8 @@ func (c *Conn) input(s *Segment) {
 		c.keepAlive()
 	}
 	if c.state == StateSynReceived && s.Flags&(FlagSYN|FlagACK|FlagRST) == FlagSYN|FlagACK && s.Seq == c.rcv.nxt-1 && s.Ack == c.snd.nxt {
-		// The other half of a simultaneous open (RFC 9293 section 3.5, figure 8): its
-		// SYN is known, its ACK is new.
+		// The SYN-ACK of a simultaneous open (RFC 9293 section 3.5, figure 8): the SYN
+		// was received before, the ACK is new.
 		s.Seq++
 		s.Flags &^= FlagSYN
 	}
@@ -31,8 +31,8 @@ func (c *Conn) input(s *Segment) {
 		return
 	}
 	if s.Flags&FlagSYN != 0 {
-		// RFC 5961 section 4.2: a SYN is never believed. The challenge makes a peer
-		// that did lose its state answer with a RST.
+		// RFC 5961 section 4.2: a SYN does not reset the connection. A peer that has
+		// lost its state answers the challenge with a RST.
 		c.challenge()
 		return
 	}
@@ -49,27 +49,27 @@ func (c *Conn) input(s *Segment) {
 			return
 		}
 		c.synAcked(s)
-		c.snd.wl1-- // this very segment updates the window, scaled
+		c.snd.wl1-- // so that this segment updates the window, with its scale
 		c.afterHandshake()
 	}
 	if !c.processAck(s) || c.state.ended() {
 		return
 	}
 	if newest {
-		// Only now: a forged segment that got here could make PAWS drop all others.
+		// Not before: the timestamp of a forged segment could make PAWS drop all others.
 		c.ts.recent, c.ts.recentAt = s.TSVal, e.millis()
 	}
 	c.receive(s)
 }
 
-// checkTimestamp is RFC 7323 section 5. ok is false if the segment is to be dropped,
-// for PAWS; newest says that TS.Recent becomes its timestamp, if it is accepted.
+// checkTimestamp is RFC 7323 section 5. ok is false if PAWS drops the segment. newest is true if
+// the segment's timestamp becomes TS.Recent once the segment is accepted.
 func (c *Conn) checkTimestamp(s *Segment) (ok, newest bool) {
 	if c.flags&flagTS == 0 {
 		return true, false
 	}
 	if !s.HasTS {
-		// RFC 7323 section 3.2: dropped once timestamps were negotiated, but for RST.
+		// RFC 7323 section 3.2: only a RST may lack the negotiated timestamps.
 		if s.Flags&FlagRST != 0 {
 			return true, false
 		}
@@ -80,22 +80,22 @@ func (c *Conn) checkTimestamp(s *Segment) (ok, newest bool) {
 		if s.Flags&FlagRST != 0 {
 			return true, false
 		}
-		// Section 5.5: a TS.Recent of 24 days ago says nothing.
+		// Section 5.5: a TS.Recent is not valid after 24 days.
 		if c.e.millis()-c.ts.recentAt < 24*24*3600*1000 {
 			c.e.stats.PAWS++
 			c.ackUnacceptable(s)
 			return false, false
 		}
 	}
-	// Section 4.3: the timestamp of the segment that Last.ACK.sent falls in.
+	// Section 4.3: TS.Recent is taken from the segment that Last.ACK.sent falls in.
 	return true, beforeEq(s.Seq, c.rcv.lastAck) && !after(c.rcv.nxt, s.Seq+s.length())
 }
 
-// refuse acknowledges a segment that is dropped, so that its sender learns where we are
-// (RFC 9293 section 3.10.7.4, first). A duplicate is reported as such (RFC 2883).
+// ackUnacceptable acknowledges a segment that is dropped, so that its sender learns what we expect
+// (RFC 9293 section 3.10.7.4, first). A duplicate is reported (RFC 2883).
 func (c *Conn) ackUnacceptable(s *Segment) {
 	if s.Flags&FlagSYN != 0 && c.state == StateSynReceived && s.Seq == c.rcv.nxt-1 {
-		// The SYN again: our answer was lost.
+		// The peer repeats its SYN: our SYN-ACK was lost.
 		c.flags |= flagSendSYN
 		c.schedule()
 		return
@@ -105,14 +105,14 @@ func (c *Conn) ackUnacceptable(s *Segment) {
 		c.reportDSACK(s.Seq, minSeq(s.Seq+n, c.rcv.nxt))
 	}
 	if s.length() == 0 && !c.mayChallenge() {
-		return // an endless exchange of ACKs is cut off here
+		return // this ends an endless exchange of ACKs
 	}
 	c.flags |= flagAckNow
 	c.schedule()
 }
 
-// trim is the check of the sequence number, and cuts off what lies outside of the
-// window. It returns false if nothing acceptable is left.
+// trim checks the sequence number, and cuts off what lies outside of the window. It returns false
+// if nothing acceptable is left.
 func (c *Conn) trim(s *Segment) bool {
 	wnd := c.rcv.adv - c.rcv.nxt
 	n := s.length()
@@ -123,11 +123,11 @@ func (c *Conn) trim(s *Segment) bool {
 	case n == 0:
 		ok = within(s.Seq, c.rcv.nxt, c.rcv.adv) || s.Seq == c.rcv.nxt
 	case wnd == 0:
-		// Nothing of it fits, yet its ACK, or RST, counts.
+		// None of its data fits, but its ACK or RST is processed.
 		ok = s.Seq == c.rcv.nxt
 	default:
 		ok = within(s.Seq, c.rcv.nxt, c.rcv.adv) || within(s.Seq+n-1, c.rcv.nxt, c.rcv.adv)
-		// A segment around the whole window has a middle that fits.
+		// A segment may cover the whole window.
 		ok = ok || before(s.Seq, c.rcv.nxt) && after(s.Seq+n, c.rcv.adv)
 	}
 	if !ok {
@@ -164,8 +164,8 @@ func (c *Conn) trim(s *Segment) bool {
 	return true
 }
 
-// inputReset is RFC 5961 section 3.2: only a RST with exactly the next sequence number
-// is believed at once; any other one in the window is challenged.
+// inputReset is RFC 5961 section 3.2. Only a RST with exactly RCV.NXT resets the connection. Any
+// other one in the window is challenged.
 func (c *Conn) inputReset(s *Segment) {
 	if s.Seq != c.rcv.nxt {
 		c.challenge()
@@ -173,7 +173,7 @@ func (c *Conn) inputReset(s *Segment) {
 	}
 	switch c.state {
 	case StateSynReceived:
-		// Section 3.10.7.4, second: back to LISTEN without a word.
+		// RFC 9293 section 3.10.7.4, second: back to LISTEN, without a notification.
 		c.fail(syscall.ECONNREFUSED)
 	case StateCloseWait:
 		c.fail(syscall.EPIPE)
@@ -184,25 +184,24 @@ func (c *Conn) inputReset(s *Segment) {
 	}
 }
 
-// bucket bounds how often something is done in a second.
+// rateLimit limits how often something is done in a second.
 type rateLimit struct {
 	done   int
 	second int64
 }
 
-func (b *rateLimit) allow(now int64, most int) bool {
+func (b *rateLimit) allow(now int64, limit int) bool {
 	if s := now >> 30; s != b.second {
 		*b = rateLimit{second: s}
 	}
 	b.done++
-	return b.done <= most
+	return b.done <= limit
 }
 
-// Bounds of what segments can make an engine send that are of no use to its own
-// connections: challenge ACKs (RFC 5961 section 7) and the like, and RSTs for
-// segments of no connection. A connection sends at most two challenges a second,
-// so that a blind attacker can't learn of one connection by what another has used
-// up (CVE-2016-5696).
+// Limits of the replies that attackers can cause: challenge ACKs (RFC 5961 section 7) and
+// other ACKs of unacceptable segments, and RSTs for segments without a connection. A
+// connection sends at most two challenges a second. So a blind attacker can't use up the
+// limit on one connection to learn about another (CVE-2016-5696).
 const (
 	challengesPerSecond = 1000
 	resetsPerSecond     = 5000
@@ -221,7 +220,7 @@ func (c *Conn) mayChallenge() bool {
 	return true
 }
 
-// challenge sends an ACK to a peer whose segment is suspect.
+// challenge sends an ACK in reply to a suspicious segment.
 func (c *Conn) challenge() {
 	if c.mayChallenge() {
 		c.e.stats.ChallengeAcks++

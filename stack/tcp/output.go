@@ -7,9 +7,9 @@ import (
 
 // Sizes of segments.
 const (
-	minMTU      = 576 // below it a path is not believed to be
+	minMTU      = 576 // lower path MTUs are not accepted
 	minMTU6     = 1280
-	minMSS      = 88 // what a peer may ask for: less would be all headers
+	minMSS      = 88 // the smallest MSS of a peer; with less, headers would prevail
 	defaultMSS  = 536
 	defaultMSS6 = 1220
 	headers4    = 20 + headerLen
@@ -29,12 +29,12 @@ type outputResult uint8
 
 const (
 	outputDone    outputResult = iota
-	outputMore                 // it had its share of this turn
-	outputNoFrame              // Output was short of frames
+	outputMore                 // it has used its share of this Flush
+	outputNoFrame              // Output had no frame
 )
 
-// output sends what the connection owes and may send: retransmissions, new data, and if
-// neither carried it, an ACK.
+// output sends what is due and allowed: retransmissions, new data, and an ACK if no other segment
+// carried it.
 func (c *Conn) output() outputResult {
 	if c.state == StateSynSent || c.state == StateSynReceived {
 		if c.flags&(flagSendSYN|flagAckNow) != 0 && !c.sendSyn() {
@@ -48,7 +48,7 @@ func (c *Conn) output() outputResult {
 		}
 	}
 	if c.flags&flagSendKeepAlive != 0 {
-		// RFC 1122 section 4.2.3.6: an old octet, which must be answered.
+		// RFC 1122 section 4.2.3.6: the peer must answer an old sequence number.
 		if !c.sendSegment(c.snd.nxt-1, 0, queuePos{}, FlagACK) {
 			return outputNoFrame
 		}
@@ -69,8 +69,8 @@ func (c *Conn) output() outputResult {
 	return r
 }
 
-// outputData sends lost segments again and then new ones, as the congestion window
-// and the peer's allow.
+// outputData retransmits lost segments and then sends new ones, as the congestion window and the
+// peer's window allow.
 func (c *Conn) outputData() outputResult {
 	budget := c.e.cfg.Burst
 	for ref := c.nextLost(); ref != 0; ref = c.nextLost() {
@@ -114,7 +114,7 @@ func (c *Conn) outputData() outputResult {
 		}
 		c.armLoss()
 	} else if c.flight.head == 0 && c.timers.lossKind != lossPersist && c.hasUnsent() {
-		// The window holds it back, and an update of it may get lost.
+		// The window is closed, and an update of it may get lost.
 		c.timers.lossKind = lossPersist
 		c.timers.backoff = 0
 		c.timers.lossAt = c.e.now + c.timeoutAfter()
@@ -127,7 +127,7 @@ func (c *Conn) hasUnsent() bool {
 	return c.unsent() > 0 || c.flags&(flagFin|flagFinAcked) == flagFin && !c.finSent()
 }
 
-// usable is what of the peer's window is not used.
+// usableWindow is the unused part of the peer's window.
 func (c *Conn) usableWindow() uint32 {
 	if edge := c.snd.una + c.snd.wnd; after(edge, c.snd.nxt) {
 		return edge - c.snd.nxt
@@ -135,7 +135,7 @@ func (c *Conn) usableWindow() uint32 {
 	return 0
 }
 
-// maxPayload is the text of a full segment, with the options it will have.
+// maxPayload is the payload of a full segment, with the options that it will have.
 func (c *Conn) maxPayload() uint32 {
 	n := uint32(c.snd.mss)
 	if c.flags&flagTS != 0 {
@@ -144,8 +144,8 @@ func (c *Conn) maxPayload() uint32 {
 	return n
 }
 
-// nextSegment decides whether a new segment can be sent, and how long it is. It is the
-// sender's avoidance of silly windows (RFC 1122 section 4.2.3.4).
+// nextSegment decides whether a new segment can be sent, and returns its length. It avoids silly
+// windows (RFC 1122 section 4.2.3.4).
 func (c *Conn) nextSegment() (n uint32, fin, ok bool) {
 	unsent, usable := c.unsent(), c.usableWindow()
 	full := c.maxPayload()
@@ -158,7 +158,7 @@ func (c *Conn) nextSegment() (n uint32, fin, ok bool) {
 		return 0, false, false
 	}
 	if n+b2u(fin) > usable {
-		// The FIN waits for the window as an octet does.
+		// A FIN needs room in the window, like an octet.
 		if fin = false; n > usable {
 			n = usable
 		}
@@ -190,7 +190,7 @@ func b2u(b bool) uint32 {
 	return 0
 }
 
-// sendNew sends n bytes that were never sent, and the FIN if asked.
+// sendNew sends the next n bytes, and with fin the FIN.
 func (c *Conn) sendNew(n uint32, fin bool) bool {
 	from := c.snd.queue.normalize(c.e.chunks, c.snd.pos)
 	fl, sf := uint8(FlagACK), segFlags(0)
@@ -213,14 +213,14 @@ func (c *Conn) sendNew(n uint32, fin bool) bool {
 	return true
 }
 
-// resend sends a segment again; in pieces if the path has become too small for it.
+// retransmit sends a segment again. It splits the segment if the path MTU is now too small for it.
 func (c *Conn) retransmit(ref uint32) bool {
 	g := c.e.segs.at(ref)
-	most := c.maxPayload()
-	if g.data() > most && c.flight.segs < math.MaxUint16 {
-		c.splitSegment(ref, most)
+	full := c.maxPayload()
+	if g.data() > full && c.flight.segs < math.MaxUint16 {
+		c.splitSegment(ref, full)
 	}
-	n := min(g.data(), most) // what is left over is found missing again
+	n := min(g.data(), full) // the rest is found missing again
 	fl := uint8(FlagACK)
 	if g.flags&segFin != 0 && n == g.data() {
 		fl |= FlagFIN
@@ -241,12 +241,12 @@ func (c *Conn) retransmit(ref uint32) bool {
 	return true
 }
 
-// sendPersist probes a window that is closed, or too small to be worth using. It
-// repeats an octet already acknowledged, which a receiver must answer (RFC 9293
-// section 3.10.7.4, first), so the sequence space does not run ahead of the window.
+// sendPersist probes a window that is closed, or too small to be used. It repeats an octet that was
+// acknowledged, and a receiver must reply to that (RFC 9293 section 3.10.7.4, first). So SND.NXT
+// does not go beyond the window.
 func (c *Conn) sendPersist() bool {
 	if n := min(c.unsent(), c.usableWindow(), c.maxPayload()); n > 0 && c.flight.head == 0 {
-		// RFC 1122 section 4.2.3.4: after the override timeout it is used after all.
+		// RFC 1122 section 4.2.3.4: after the override timeout a small window is used.
 		if !c.sendNew(n, false) {
 			return false
 		}
@@ -261,8 +261,8 @@ func (c *Conn) sendPersist() bool {
 	return true
 }
 
-// ackSeq is the sequence number of a segment without text: SND.NXT, unless the
-// peer has taken back the window it was sent in.
+// ackSeq is the sequence number of a segment without data: SND.NXT, or the edge of the window if
+// the peer has shrunk it.
 func (c *Conn) ackSeq() uint32 {
 	edge := c.snd.una + c.snd.wnd
 	if before(edge, c.snd.nxt) && c.snd.nxt-edge >= 1<<c.snd.scale {
@@ -271,7 +271,7 @@ func (c *Conn) ackSeq() uint32 {
 	return c.snd.nxt
 }
 
-// sackLen is the length of the SACK option that is due.
+// sackLen is the length of the SACK option of the next segment.
 func (c *Conn) sackLen() int {
 	if c.flags&flagSack == 0 {
 		return 0
@@ -294,8 +294,8 @@ func (c *Conn) maxBlocks() int {
 	return 4
 }
 
-// emit makes a segment of n bytes of the send queue, from pl, and sends it. It
-// returns false if there was no frame.
+// sendSegment sends a segment with n bytes of the send queue, from pl on. It returns false if there
+// was no frame.
 func (c *Conn) sendSegment(seq, n uint32, pl queuePos, fl uint8) bool {
 	e := c.e
 	hdr := headerLen
@@ -304,7 +304,7 @@ func (c *Conn) sendSegment(seq, n uint32, pl queuePos, fl uint8) bool {
 	}
 	sack := c.sackLen()
 	if n > 0 && uint32(hdr+sack)+n > headerLen+uint32(c.snd.mss) {
-		sack = 0 // the text was cut for a segment without
+		sack = 0 // the payload was cut for a segment without SACK
 	}
 	size := hdr + sack + int(n)
 	b := e.cfg.Output.Frame(c, &c.tuple, size)
@@ -333,7 +333,7 @@ func (c *Conn) sendSegment(seq, n uint32, pl queuePos, fl uint8) bool {
 	return true
 }
 
-// putSack fills an option of the length of b.
+// putSack writes a SACK option that fills b.
 func (c *Conn) putSack(b []byte) {
 	var blocks [4]SackBlock
 	k := c.sackBlocks(blocks[:(len(b)-4)/sackBlockLen])
@@ -345,9 +345,9 @@ func (c *Conn) putSack(b []byte) {
 	c.flags &^= flagDSack
 }
 
-// advertiseWindow returns the header's window, and notes the promise. A shift can make
-// the edge seem to move back a little; what was promised is still taken (RFC 7323 section
-// 2.4).
+// advertiseWindow returns the window for a header, and moves the right edge. Because of the shift
+// the edge may seem to move back a little; data up to the old edge is still accepted (RFC 7323
+// section 2.4).
 func (c *Conn) advertiseWindow() uint16 {
 	edge := c.rightEdge()
 	w := min((edge-c.rcv.nxt)>>c.rcv.scale, 65535)
@@ -357,8 +357,8 @@ func (c *Conn) advertiseWindow() uint16 {
 	return uint16(w)
 }
 
-// sendSyn sends SYN or SYN-ACK (RFC 9293 section 3.5, RFC 7323 section 2.2: only what
-// the peer has offered is answered).
+// sendSyn sends SYN or SYN-ACK (RFC 9293 section 3.5). A SYN-ACK has only options that the peer has
+// offered (RFC 7323 section 2.2).
 func (c *Conn) sendSyn() bool {
 	e := c.e
 	passive := c.state == StateSynReceived

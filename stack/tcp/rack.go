@@ -13,7 +13,7 @@ func (c *Conn) rackDelivered(g *sentSegment, r *ackResult) {
 	rtt := micros(c.e.now - g.at)
 	retr := g.flags&segRetr != 0
 	if retr {
-		// An acknowledgement of the first transmission says nothing of the second.
+		// This may acknowledge the first transmission, and not the second.
 		if c.flags&flagTS != 0 && r.seg.HasTS && before(r.seg.TSEcr, c.timestampAt(g.at)) {
 			return
 		}
@@ -45,7 +45,7 @@ func (c *Conn) reoWindow() uint32 {
 	return uint32(min(uint64(c.rec.reoMult)*uint64(c.rtt.min)/4, uint64(c.rtt.srtt)))
 }
 
-// detectLoss is step 5. It returns when to look again, or 0.
+// detectLoss is step 5. It returns when the reordering timer is due, or 0.
 func (c *Conn) detectLoss() (at int64) {
 	if c.rec.rackAt == 0 || c.flags&flagSack == 0 {
 		return 0
@@ -76,7 +76,7 @@ func (c *Conn) pto() int64 {
 	}
 	pto := 2 * int64(c.rtt.srtt) * 1000
 	if c.flight.head == c.flight.tail {
-		pto += maxAckDelay // the peer may hold back the ACK of a single segment
+		pto += maxAckDelay // the peer may delay the ACK of a single segment
 	}
 	return max(pto, minPTO)
 }
@@ -86,9 +86,9 @@ const (
 	minPTO      = 2 * tickDuration
 )
 
-// sendTLP is section 7.3: new data if there is, else the last segment again.
+// sendTLP is section 7.3: it sends new data, or else the last segment again.
 func (c *Conn) sendTLP() outputResult {
-	// When a frame had to be waited for, an ACK may have come meanwhile.
+	// An ACK may have arrived while there was no frame.
 	if c.flight.tail == 0 || c.rec.state != caOpen || c.flight.sackedSegs > 0 {
 		c.flags &^= flagSendTLP
 		return outputDone
@@ -111,18 +111,18 @@ func (c *Conn) sendTLP() outputResult {
 	return outputDone
 }
 
-// processTLPAck is section 7.4.2: what an acknowledgement tells of a probe.
+// processTLPAck is section 7.4.2: an acknowledgement shows whether the probe repaired a loss.
 func (c *Conn) processTLPAck(r *ackResult) {
 	if c.flags&flagTLPOut == 0 || before(c.snd.una, c.rec.tlpEnd) {
 		return
 	}
 	retr := c.flags&flagTLPRetr != 0
 	if retr && c.snd.una == c.rec.tlpEnd && (r.acked > 0 || r.sack) {
-		return // either transmission may have been the one; the next ACK tells
+		return // this may acknowledge either transmission; the next ACK decides
 	}
 	c.flags &^= flagTLPOut | flagTLPRetr
-	// The probe repaired a loss that nothing else told of, and congestion control
-	// must hear of it. Had both arrived, a duplicate ACK or a D-SACK would have come first.
+	// The probe has repaired a loss, and the window is reduced. If both transmissions had
+	// arrived, a duplicate ACK or a D-SACK would have come first.
 	if retr && !r.dsack && after(c.snd.una, c.rec.tlpEnd) && c.rec.state == caOpen {
 		c.e.congestion.onLoss(c, caRecovery)
 		c.e.congestion.onRecovered(c)

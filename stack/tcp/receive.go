@@ -2,8 +2,8 @@ package tcp
 
 import "time"
 
-// receive takes a segment's text and FIN (RFC 9293 section 3.10.7.4, seventh and
-// eighth). It has been trimmed to the window.
+// receive takes a segment's data and FIN (RFC 9293 section 3.10.7.4, seventh and eighth). The
+// segment is trimmed to the window.
 func (c *Conn) receive(s *Segment) {
 	if s.length() == 0 {
 		return
@@ -11,12 +11,12 @@ func (c *Conn) receive(s *Segment) {
 	switch c.state {
 	case StateEstablished, StateFinWait1, StateFinWait2:
 	default:
-		return // after the peer's FIN there is no text
+		return // after the peer's FIN there is no data
 	}
 	if n := uint32(len(s.Payload)); n > 0 {
 		if c.orphan() {
-			// Closed, and nobody will read it: the peer must know (RFC 9293 section
-			// 3.10.7.4 refers to RFC 1122 section 4.2.2.13).
+			// The application has closed and will not read this. A RST reports that
+			// (RFC 9293 section 3.10.7.4, RFC 1122 section 4.2.2.13).
 			c.reset(0)
 			return
 		}
@@ -29,7 +29,7 @@ func (c *Conn) receive(s *Segment) {
 		}
 	}
 	if s.Flags&FlagFIN != 0 && c.flags&flagPeerFin == 0 {
-		// A FIN before text that has arrived contradicts it, and is not believed.
+		// A FIN before data that has arrived is invalid, and ignored.
 		fin := s.Seq + uint32(len(s.Payload))
 		if !before(fin, c.rcv.nxt) && (c.rcv.ooo.tail == 0 || !before(fin, c.e.ranges.at(c.rcv.ooo.tail).end)) {
 			c.flags |= flagPeerFin
@@ -46,11 +46,11 @@ func (c *Conn) receive(s *Segment) {
 	}
 }
 
-// receiveInOrder takes text at RCV.NXT. It returns false if the connection is over.
+// receiveInOrder takes data at RCV.NXT. It returns false if the connection has ended.
 func (c *Conn) receiveInOrder(p []byte) bool {
 	e := c.e
 	if c.flags&flagPeerFin != 0 && after(c.rcv.nxt+uint32(len(p)), c.rcv.fin) {
-		p = p[:c.rcv.fin-c.rcv.nxt] // what comes after a FIN is nothing
+		p = p[:c.rcv.fin-c.rcv.nxt] // data after a FIN is ignored
 	}
 	c.rcv.nxt += uint32(len(p))
 	c.scheduleAck(uint32(len(p)))
@@ -74,7 +74,7 @@ func (c *Conn) receiveInOrder(p []byte) bool {
 	}
 	if c.rcv.ooo.head != 0 {
 		c.rcv.ooo.deliver(c)
-		// RFC 5681 section 4.2: at once when a segment fills a gap.
+		// RFC 5681 section 4.2: a segment that fills a gap is acknowledged at once.
 		c.flags |= flagAckNow
 	}
 	if c.rcv.queue.n > 0 && c.flags&flagReadShut == 0 {
@@ -84,12 +84,12 @@ func (c *Conn) receiveInOrder(p []byte) bool {
 	return true
 }
 
-// receiveOutOfOrder takes text that is ahead of RCV.NXT.
+// receiveOutOfOrder takes data ahead of RCV.NXT.
 func (c *Conn) receiveOutOfOrder(s *Segment) {
 	e := c.e
 	e.stats.OutOfOrder++
 	c.rcv.quickAcks = initialQuickAcks
-	// RFC 5681 section 4.2: an immediate duplicate ACK tells the sender.
+	// RFC 5681 section 4.2: a duplicate ACK is sent at once.
 	c.flags |= flagAckNow
 	c.schedule()
 	p := s.Payload
@@ -101,7 +101,7 @@ func (c *Conn) receiveOutOfOrder(s *Segment) {
 	}
 }
 
-// receiveFin takes the peer's FIN, as all before it was received.
+// receiveFin takes the peer's FIN. All data before it was received.
 func (c *Conn) receiveFin() {
 	c.rcv.nxt++
 	c.flags |= flagRecvFin | flagAckNow
@@ -112,16 +112,16 @@ func (c *Conn) receiveFin() {
 	case StateEstablished:
 		c.state = StateCloseWait
 	case StateFinWait1:
-		// Had our FIN been acknowledged, this would be FIN-WAIT-2.
+		// Our FIN is not acknowledged: the state would be FIN-WAIT-2.
 		c.state = StateClosing
 	case StateFinWait2:
 		c.enterTimeWait()
 	}
 }
 
-// scheduleAck notes that n bytes of text were received in order (RFC 1122 section
-// 4.2.3.2, RFC 5681 section 4.2): every second full segment is acknowledged at once,
-// and the first ones of a connection each, as its sender is in slow start.
+// scheduleAck decides when n bytes received in order are acknowledged (RFC 1122 section 4.2.3.2,
+// RFC 5681 section 4.2): at once for every second full segment, and for the first segments of a
+// connection, as its sender is in slow start.
 func (c *Conn) scheduleAck(n uint32) {
 	c.flags |= flagAckDelayed
 	c.schedule()
@@ -133,14 +133,13 @@ func (c *Conn) scheduleAck(n uint32) {
 	}
 }
 
-// initialQuickAcks is how many data segments are acknowledged at once, unless data goes the
-// other way: those of a new connection, and those that follow a gap or a duplicate, as its
-// sender has little in flight and a delay may look to it like another loss.
+// initialQuickAcks is how many data segments are acknowledged at once, unless data is sent the
+// other way. It applies to a new connection, and after a gap or a duplicate: the sender then has
+// little in flight, and may take a delay for another loss.
 const initialQuickAcks = 8
 
-// window is the right edge that may be advertised: what the receive buffer has
-// room for. It never moves back (RFC 9293 section 3.8.6), and not by small steps
-// (RFC 1122 section 4.2.3.3).
+// rightEdge is the right edge that may be advertised: the receive buffer has room up to it. It
+// never moves back (RFC 9293 section 3.8.6), and not by small steps (RFC 1122 section 4.2.3.3).
 func (c *Conn) rightEdge() uint32 {
 	edge := c.rcv.nxt
 	if c.rcv.queue.n < c.rcv.buf {
@@ -156,8 +155,8 @@ func (c *Conn) rightEdge() uint32 {
 	return edge
 }
 
-// consumed is called when received bytes were taken. It measures how fast they are,
-// and owes the peer a window update if a good part opened again.
+// onConsumed is called when received bytes were taken. It measures how fast they are taken, and
+// schedules a window update if a good part of the window has opened.
 func (c *Conn) onConsumed() {
 	if c.state.ended() {
 		return
@@ -172,14 +171,13 @@ func (c *Conn) onConsumed() {
 	}
 }
 
-// idleBuffer is the time after which a receive buffer that has grown shrinks again.
+// idleBuffer is how long a connection is idle before its receive buffer shrinks.
 const idleBuffer = int64(time.Second)
 
-// tuneRcvBuf has the receive buffer grow to four times what the application took in one
-// round trip, when that was more than half of it: then the buffer, and not the path or the
-// application, may bound the rate. A sender in slow start doubles its window in that
-// time, and the buffer is to stay ahead: a window that bounds it, and opens in steps,
-// makes it send in bursts.
+// tuneRcvBuf grows the receive buffer to four times what the application took in one round trip,
+// when that was more than half of the buffer. The buffer may then limit the rate, rather than the
+// path or the application. A sender in slow start doubles its window in that time, and the buffer
+// should stay ahead of it: a window that is full, and opens in steps, causes bursts.
 func (c *Conn) tuneRcvBuf() {
 	e := c.e
 	rtt := c.rtt.rcv
@@ -193,7 +191,7 @@ func (c *Conn) tuneRcvBuf() {
 	switch elapsed := e.now - c.rcv.drsAt; {
 	case c.rcv.drsAt == 0:
 	case taken-c.rcv.drsSeq > c.rcv.buf/2:
-		// The time is not over, perhaps; then the more so.
+		// If that took less than a round trip, the more so.
 		c.growRcvBuf(4 * (taken - c.rcv.drsSeq))
 		if elapsed < int64(rtt)*1000 {
 			return
@@ -206,8 +204,8 @@ func (c *Conn) tuneRcvBuf() {
 	c.rcv.drsAt, c.rcv.drsSeq = e.now, taken
 }
 
-// sampleReceiverRTT estimates the round trip from an echoed timestamp, as a receiver
-// has few acknowledgements to time. The smallest of late counts.
+// sampleReceiverRTT estimates the round trip from an echoed timestamp, as a receiver has few
+// acknowledgements to time. It follows the smallest recent value.
 func (c *Conn) sampleReceiverRTT(s *Segment) {
 	if c.flags&flagTS == 0 || !s.HasTS || s.TSEcr == 0 {
 		return

@@ -1,6 +1,6 @@
 package tcp
 
-// caState is the state of congestion control.
+// caState is the state of loss recovery.
 type caState uint8
 
 const (
@@ -12,8 +12,8 @@ const (
 // dupThresh is RFC 5681's three duplicate ACKs.
 const dupThresh = 3
 
-// react draws the consequences of an acknowledgement: what is lost, and how much
-// may be in flight.
+// onAck processes what an acknowledgement means for recovery and congestion control: which segments
+// are lost, and how much may be in flight.
 func (c *Conn) onAck(r *ackResult, dup bool) {
 	sack := c.flags&flagSack != 0
 	if r.acked > 0 {
@@ -23,8 +23,8 @@ func (c *Conn) onAck(r *ackResult, dup bool) {
 		} else if c.flags&flagTS != 0 && r.seg.HasTS {
 			c.sampleTimestamp(r.seg)
 		}
-		// RFC 3522: the echo of a timestamp before the retransmission says that the
-		// first transmission arrived.
+		// RFC 3522: a TSecr from before the retransmission means that the first
+		// transmission has arrived.
 		if c.rec.state != caOpen && r.retrAcked && c.rec.undoRetrans > 0 && c.flags&flagTS != 0 && r.seg.HasTS &&
 			before(r.seg.TSEcr, c.ts.firstRetr) {
 			c.undo()
@@ -40,7 +40,7 @@ func (c *Conn) onAck(r *ackResult, dup bool) {
 	if c.flags&(flagSack|flagNewReno) == flagSack {
 		c.armReorder(c.detectLoss())
 	} else {
-		c.armReorder(0) // without reports nothing tells what has arrived
+		c.armReorder(0) // RACK needs SACK
 	}
 	c.processTLPAck(r)
 	if c.rec.state != caOpen && afterEq(c.snd.una, c.rec.point) {
@@ -53,22 +53,22 @@ func (c *Conn) onAck(r *ackResult, dup bool) {
 	c.e.congestion.onAck(c, r.ackSample)
 }
 
-// newReno is NewReno (RFC 6582), for a peer without SACK. Or for one that has
-// agreed to it and reports nothing: gVisor's netstack does so once its own side is closed.
+// newReno finds losses by duplicate ACKs (RFC 6582), for a peer without SACK. It also serves a peer
+// that negotiated SACK and sends no blocks, as gVisor's netstack does once its own side is closed.
 func (c *Conn) newReno(r *ackResult, dup bool) {
 	switch {
 	case r.acked > 0:
 		c.rec.dupAcks = 0
 		if c.flags&(flagSack|flagNewReno) != flagSack && c.rec.state != caOpen && before(c.snd.una, c.rec.point) && c.flight.head != 0 && c.rec.state == caRecovery {
-			c.markLost(c.flight.head) // a partial acknowledgement: the next one is missing too
+			c.markLost(c.flight.head) // a partial ACK: the next one is missing too
 		}
 		if c.rec.state == caOpen && after(c.snd.una, c.rec.point) {
-			c.rec.point = c.snd.una - 1 // it must not fall behind by half of the sequence space
+			c.rec.point = c.snd.una - 1 // comparisons need it within 2^31 of SND.UNA
 		}
 	case dup && c.rec.dupAcks < 1<<15:
 		c.rec.dupAcks++
 		r.delivered += uint32(c.snd.mss)
-		// Section 3.2, step 2: not for duplicates that the last recovery made itself.
+		// Section 3.2, step 2: not for duplicates that the last recovery has caused.
 		if c.rec.dupAcks == dupThresh && c.rec.state == caOpen && after(c.snd.una, c.rec.point) {
 			c.markLost(c.flight.head)
 			c.flags |= flagNewReno
@@ -76,7 +76,7 @@ func (c *Conn) newReno(r *ackResult, dup bool) {
 	}
 }
 
-// save keeps what undo gives back.
+// saveForUndo keeps the windows for undo.
 func (c *Conn) saveForUndo() {
 	c.cc.priorCwnd, c.cc.priorThresh = c.cc.cwnd, c.cc.ssthresh
 	c.rec.undoMarker, c.rec.undoRetrans = c.snd.una, 0
@@ -94,8 +94,8 @@ func (c *Conn) enterRecovery() {
 	c.e.stats.Recoveries++
 }
 
-// rateReduction is proportional rate reduction (RFC 6937 section 3): in recovery one
-// segment leaves for each so many that arrive.
+// rateReduction is proportional rate reduction (RFC 6937 section 3). During recovery, what is sent
+// is in proportion to what is delivered.
 func (c *Conn) rateReduction(a ackSample) {
 	if a.delivered == 0 && c.rec.prrDelivered > 0 {
 		return
@@ -119,7 +119,7 @@ func (c *Conn) rateReduction(a ackSample) {
 	c.cc.cwnd = pipe + uint32(max(n, 0))
 }
 
-// exitRecovery: all that was sent when loss was found has arrived.
+// exitRecovery ends recovery: all data that was in flight at its start has arrived.
 func (c *Conn) exitRecovery() {
 	if c.rec.state == caRecovery {
 		c.e.congestion.onRecovered(c)
@@ -135,8 +135,7 @@ func (c *Conn) exitRecovery() {
 	}
 }
 
-// undo takes a reduction back: nothing was lost. A D-SACK may tell so after recovery
-// has ended.
+// undo restores the windows: nothing was lost. A D-SACK may show that after the end of recovery.
 func (c *Conn) undo() {
 	c.rec.undoRetrans = 0
 	if c.cc.priorCwnd == 0 {
@@ -156,8 +155,8 @@ func (c *Conn) undo() {
 	}
 }
 
-// onRTO is RFC 6298 section 5.4 to 5.7, and RFC 8985 section 6.3 for
-// what is lost: the oldest segment, and those not sent since.
+// onRTO is the expired retransmission timer (RFC 6298 sections 5.4 to 5.7). By RFC 8985 section 6.3
+// the oldest segment is lost, and those not sent since.
 func (c *Conn) onRTO() {
 	e := c.e
 	e.stats.Timeouts++

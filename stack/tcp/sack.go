@@ -1,6 +1,6 @@
 package tcp
 
-// processSACK reads a segment's SACK option (RFC 2018 section 3, RFC 2883).
+// processSACK takes a segment's SACK option (RFC 2018 section 3, RFC 2883).
 func (c *Conn) processSACK(r *ackResult) {
 	s := r.seg
 	blocks := s.Sack[:s.Blocks]
@@ -9,23 +9,23 @@ func (c *Conn) processSACK(r *ackResult) {
 		c.processDSACK(blocks[0])
 		blocks = blocks[1:]
 	}
-	// Blocks come by recency. In the order of sequence numbers, a segment that is
-	// found behind one SACKed earlier tells of reordering.
+	// Blocks are in the order of recency. They are sorted by sequence number, so that a
+	// segment found below one SACKed before is evidence of reordering.
 	for i := 1; i < len(blocks); i++ {
 		for j := i; j > 0 && before(blocks[j].Start, blocks[j-1].Start); j-- {
 			blocks[j], blocks[j-1] = blocks[j-1], blocks[j]
 		}
 	}
 	for _, b := range blocks {
-		// A block outside of what is in flight is old, or forged.
+		// A block outside of what is in flight is old or forged.
 		if before(b.Start, b.End) && afterEq(b.Start, c.snd.una) && beforeEq(b.End, c.snd.nxt) {
 			c.markSACKed(b, r)
 		}
 	}
 }
 
-// isDSack is RFC 2883 section 4: the first block reports a duplicate if it is
-// below the acknowledgement, or within the second block.
+// isDSack is RFC 2883 section 4: the first block reports a duplicate if it is below the
+// acknowledgement, or within the second block.
 func (c *Conn) isDSack(blocks []SackBlock, ack uint32) bool {
 	b := blocks[0]
 	if !before(b.Start, b.End) || before(b.End, c.snd.una-c.snd.maxWnd-1<<16) {
@@ -35,13 +35,13 @@ func (c *Conn) isDSack(blocks []SackBlock, ack uint32) bool {
 		len(blocks) > 1 && afterEq(b.Start, blocks[1].Start) && beforeEq(b.End, blocks[1].End)
 }
 
-// markSACKed marks the segments that lie within a block. Blocks are reported again and
-// again as they grow, so runs of segments that are SACKed already are skipped: the time
-// is in proportion to what is missing and what is new, and not to the window.
+// markSACKed marks the segments within a block. Blocks are reported again as they grow, so runs of
+// SACKed segments are skipped. The time is in proportion to what is missing and new, not to the
+// window.
 func (c *Conn) markSACKed(b SackBlock, r *ackResult) {
 	e := c.e
 	ref := c.flight.head
-	// Most blocks are an old one that has grown.
+	// Most blocks are old ones that have grown.
 	if h := c.flight.sackHint; h != 0 && beforeEq(e.segs.at(h).seq, b.Start) {
 		ref = h
 	}
@@ -74,11 +74,11 @@ func (c *Conn) markSACKed(b SackBlock, r *ackResult) {
 	}
 }
 
-// A segment that is SACKed is in no list by time, and its link there, tnext, leads to a
-// later one of the same run: one to which all between are SACKed, too. 0 is the
-// run's last. Segments are only ever taken off the front, so a link stays good.
+// A SACKed segment is not in the list by time. Its link tnext leads to a later segment of
+// the same run: all segments between them are SACKed. The last one has the link 0.
+// Segments are only removed at the front, so a link stays valid.
 
-// joinRun links a segment newly SACKed with its neighbours.
+// joinRun links a newly SACKed segment with its neighbors.
 func (c *Conn) joinRun(ref uint32, g *sentSegment) {
 	e := c.e
 	g.tnext, g.tprev = 0, 0
@@ -92,7 +92,7 @@ func (c *Conn) joinRun(ref uint32, g *sentSegment) {
 	}
 }
 
-// runEnd is the last segment of the run that ref is in. It halves the way for the next time.
+// runEnd returns the last segment of a run. It shortens the links on its way.
 func (c *Conn) runEnd(ref uint32) uint32 {
 	e := c.e
 	g := e.segs.at(ref)
@@ -108,7 +108,8 @@ func (c *Conn) runEnd(ref uint32) uint32 {
 	return ref
 }
 
-// forgetSACKs is for a receiver that has dropped what it reported (RFC 2018 section 8).
+// forgetSACKs unmarks all segments: the receiver has dropped data that it had reported (RFC 2018
+// section 8).
 func (c *Conn) forgetSACKs() {
 	for ref := c.flight.head; ref != 0; ref = c.e.segs.at(ref).next {
 		g := c.e.segs.at(ref)
@@ -120,10 +121,9 @@ func (c *Conn) forgetSACKs() {
 	c.flight.sacked, c.flight.sackedSegs, c.flight.sackHint = 0, 0, 0
 }
 
-// processDSACK learns from a report that a segment arrived twice.
+// processDSACK takes the report that a segment arrived twice.
 func (c *Conn) processDSACK(b SackBlock) {
-	// RFC 8985 section 6.2, step 4: reordering may be wider than was thought; once
-	// a round trip.
+	// RFC 8985 section 6.2, step 4: widen the reordering window, once a round trip.
 	if c.rec.rackRound == 0 || !before(c.snd.una, c.rec.rackRound) {
 		c.rec.rackRound = c.snd.nxt | 1
 		if c.rec.reoMult < 255 {

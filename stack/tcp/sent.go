@@ -1,8 +1,8 @@
 package tcp
 
-// sentSegment is a segment in flight. A connection has a list of them in the order of
-// their sequence numbers, which together are SND.UNA to SND.NXT, and a second one,
-// by the time of transmission, of those that are neither lost nor SACKed.
+// sentSegment is a segment in flight. A connection has a list of them by sequence number, from
+// SND.UNA to SND.NXT without a gap. A second list, by the time of transmission, has those that are
+// neither lost nor SACKed.
 type sentSegment struct {
 	seq, end     uint32
 	at           int64 // last transmission
@@ -17,13 +17,13 @@ type segFlags uint8
 
 const (
 	segSacked segFlags = 1 << iota
-	segLost            // found lost, and not yet sent again
-	segRetr            // sent more than once
+	segLost            // lost, and not yet retransmitted
+	segRetr            // was retransmitted
 	segFin             // its last octet is the FIN
 	segTimed           // in the list by time
 )
 
-// data is how many bytes of text the segment has.
+// data is how many bytes of data the segment has.
 func (g *sentSegment) data() uint32 {
 	n := g.end - g.seq
 	if g.flags&segFin != 0 {
@@ -32,11 +32,11 @@ func (g *sentSegment) data() uint32 {
 	return n
 }
 
-// maxSegs bounds the segments of a connection in flight: small ones take more memory
-// than their text does. A window of 44 MB is not bounded by it, with segments of 1448 bytes.
+// maxSegs bounds the segments in flight of a connection, as small ones take more memory than their
+// data. It does not bound a window of 44 MB, with segments of 1448 bytes.
 const maxSegs = 1 << 15
 
-// addSegment appends a segment that was sent just now.
+// addSegment appends a segment that was just sent.
 func (c *Conn) addSegment(seq, end uint32, pl queuePos, f segFlags) {
 	e := c.e
 	ref := e.segs.get()
@@ -64,7 +64,7 @@ func (c *Conn) timeAppend(ref uint32, g *sentSegment) {
 	c.flight.timeTail = ref
 }
 
-// timeInsert puts a segment where its time belongs, near the head.
+// timeInsert inserts a segment in the list by time, searching from the head.
 func (c *Conn) timeInsert(ref uint32, g *sentSegment) {
 	e := c.e
 	next := c.flight.timeHead
@@ -104,7 +104,7 @@ func (c *Conn) timeRemove(g *sentSegment) {
 	}
 }
 
-// dropSegment forgets the oldest segment, as it was acknowledged.
+// dropSegment removes the oldest segment, which was acknowledged.
 func (c *Conn) dropSegment(ref uint32) {
 	e := c.e
 	g := e.segs.at(ref)
@@ -139,7 +139,7 @@ func (c *Conn) dropSegments() {
 	}
 }
 
-// trimSegment takes n acknowledged octets, not all, off the oldest segment.
+// trimSegment takes n acknowledged bytes, not all, off the oldest segment.
 func (c *Conn) trimSegment(g *sentSegment, n uint32) {
 	if g.flags&segSacked != 0 {
 		c.flight.sacked -= n
@@ -153,8 +153,8 @@ func (c *Conn) trimSegment(g *sentSegment, n uint32) {
 	g.seq += n
 }
 
-// splitSegment leaves n bytes of text in a segment, and makes another of the rest:
-// the path takes smaller ones than when it was sent.
+// splitSegment leaves n bytes of data in a segment, and puts the rest in a new one: the path now
+// takes smaller segments.
 func (c *Conn) splitSegment(ref, n uint32) {
 	e := c.e
 	rest := e.segs.get()
@@ -187,7 +187,7 @@ func (c *Conn) splitSegment(ref, n uint32) {
 	}
 }
 
-// markLost takes a segment for lost: it is not in flight, and sent again.
+// markLost marks a segment as lost. It counts as not in flight, and is retransmitted.
 func (c *Conn) markLost(ref uint32) {
 	g := c.e.segs.at(ref)
 	if g.flags&(segLost|segSacked) != 0 {
@@ -201,7 +201,7 @@ func (c *Conn) markLost(ref uint32) {
 	}
 }
 
-// nextLost is the oldest lost segment, or 0.
+// nextLost returns the oldest lost segment, or 0.
 func (c *Conn) nextLost() uint32 {
 	if c.flight.lost == 0 {
 		c.flight.lostHint = 0
@@ -213,7 +213,7 @@ func (c *Conn) nextLost() uint32 {
 	return c.flight.lostHint
 }
 
-// resent notes that a segment was sent again.
+// onRetransmit records that a segment was sent again.
 func (c *Conn) onRetransmit(ref uint32) {
 	e := c.e
 	g := e.segs.at(ref)
@@ -232,9 +232,8 @@ func (c *Conn) onRetransmit(ref uint32) {
 	e.stats.Retransmitted++
 }
 
-// pipe is how much is in flight (RFC 6675 section 4): sent, and neither
-// acknowledged, SACKed, nor lost. Without SACK each duplicate ACK tells that a
-// segment has left the network.
+// pipe is how many bytes are in flight (RFC 6675 section 4): sent, and neither acknowledged,
+// SACKed, nor lost. Without SACK each duplicate ACK means that a segment has left the network.
 func (c *Conn) pipe() uint32 {
 	n := c.snd.nxt - c.snd.una - c.flight.lost
 	out := c.flight.sacked

@@ -23,9 +23,8 @@ const (
 	probeReorder            // RFC 8985 section 6.2
 )
 
-// arm puts the connection's earliest deadline on the wheel. The wheel leaves a
-// node that is there for an earlier time, so this costs little when deadlines are
-// pushed back.
+// arm puts the connection's earliest deadline on the wheel. A node that fires earlier stays there,
+// so a deadline that moves to a later time costs little.
 func (c *Conn) arm() {
 	at := int64(0)
 	for _, t := range [...]int64{c.timers.lossAt, c.timers.probeAt, c.timers.ackAt, c.timers.keepAt} {
@@ -38,7 +37,7 @@ func (c *Conn) arm() {
 	}
 }
 
-// timeout runs what is due. What there is to send is left to Flush.
+// onTimer runs the deadlines that are due. Flush sends what they cause.
 func (c *Conn) onTimer() {
 	now := c.e.now
 	c.flags |= flagBusy
@@ -97,14 +96,14 @@ func (c *Conn) onLossTimer() {
 	}
 	tries := c.timers.backoff
 	if kind == lossPersist && !c.orphan() {
-		// RFC 1122 section 4.2.2.17: a peer that answers probes is not given up, for
-		// as long as its window stays closed; but nobody waits for an orphan's data.
+		// RFC 1122 section 4.2.2.17: the window may stay closed as long as the peer
+		// answers probes. An orphan, whose data nobody waits for, gives up.
 		tries = c.keep.unanswered
 	}
 	if int(tries) >= c.maxRetries() {
 		// RFC 9293 section 3.8.3, R2.
 		if c.state == StateSynReceived {
-			c.fail(syscall.ETIMEDOUT) // an answer may still be under way; not worth a RST
+			c.fail(syscall.ETIMEDOUT) // the ACK may still arrive; no RST
 		} else {
 			c.reset(c.timeoutError())
 		}
@@ -130,8 +129,8 @@ func (c *Conn) onLossTimer() {
 	}
 }
 
-// timeoutError is the error of a peer that does not answer: the reason, if a router has
-// said one (RFC 1122 section 4.2.3.9).
+// timeoutError is the error of a connection that timed out. It is the reason that a router has
+// reported, if any (RFC 1122 section 4.2.3.9).
 func (c *Conn) timeoutError() syscall.Errno {
 	if c.softErr != 0 {
 		return syscall.Errno(c.softErr)
@@ -139,7 +138,7 @@ func (c *Conn) timeoutError() syscall.Errno {
 	return syscall.ETIMEDOUT
 }
 
-// retries is how many expirations in a row the connection takes.
+// maxRetries is how many expirations without progress end the connection.
 func (c *Conn) maxRetries() int {
 	switch {
 	case c.state == StateSynSent || c.state == StateSynReceived:
@@ -153,13 +152,13 @@ func (c *Conn) maxRetries() int {
 // orphan reports whether the application has closed the connection.
 func (c *Conn) orphan() bool { return c.flags&flagOwned == 0 && c.listener == nil }
 
-// startRTO starts the retransmission timer over.
+// startRTO restarts the retransmission timer.
 func (c *Conn) startRTO() {
 	c.timers.lossKind = lossRTO
 	c.timers.lossAt = c.e.now + c.timeoutAfter()
 }
 
-// armReorder arms the reordering timer, or with 0 disarms it.
+// armReorder arms the reordering timer. 0 disarms it.
 func (c *Conn) armReorder(at int64) {
 	if at != 0 {
 		c.timers.probeKind, c.timers.probeAt = probeReorder, at
@@ -168,8 +167,8 @@ func (c *Conn) armReorder(at int64) {
 	}
 }
 
-// armLoss keeps the retransmission timer running while something is in flight (RFC
-// 6298 sections 5.1 to 5.3), and before it the tail loss probe's.
+// armLoss keeps the retransmission timer running while data is in flight (RFC 6298 sections 5.1 to
+// 5.3), and arms the tail loss probe before it.
 func (c *Conn) armLoss() {
 	if c.flight.head == 0 {
 		if c.timers.lossKind == lossRTO {
@@ -184,16 +183,16 @@ func (c *Conn) armLoss() {
 	if c.timers.probeKind != probeReorder {
 		c.timers.probeKind, c.timers.probeAt = probeNone, 0
 		if pto := c.pto(); pto > 0 {
-			// RFC 8985 section 7.2: not later than the timeout, which it precedes.
+			// RFC 8985 section 7.2: the probe is not later than the RTO.
 			c.timers.probeKind, c.timers.probeAt = probeTLP, min(c.e.now+pto, c.timers.lossAt)
 		}
 	}
 }
 
-// SetKeepAlive has probes sent on an idle connection (RFC 1122 section 4.2.3.6): the
-// first after idle, then each interval, and after count unanswered ones the
-// connection fails with ETIMEDOUT. Times are whole seconds, at least one; zero values
-// mean 15 s, 15 s and 9.
+// SetKeepAlive turns probes of an idle connection on or off (RFC 1122 section 4.2.3.6). The first
+// is sent after idle, the others at each interval. After count probes without an answer the
+// connection fails with ETIMEDOUT. Times are whole seconds, at least one. Zero values mean 15 s, 15
+// s and 9.
 func (c *Conn) SetKeepAlive(on bool, idle, interval time.Duration, count int) {
 	if c.state.ended() {
 		return
@@ -218,7 +217,7 @@ func (c *Conn) SetKeepAlive(on bool, idle, interval time.Duration, count int) {
 	c.arm()
 }
 
-// keepAlive starts the idle time over.
+// keepAlive restarts the idle time.
 func (c *Conn) keepAlive() {
 	if c.flags&flagKeepAlive != 0 {
 		c.keep.unanswered = 0
@@ -230,11 +229,12 @@ func (c *Conn) onKeepTimer() {
 	c.timers.keepAt = 0
 	switch {
 	case c.state == StateFinWait2 && c.flags&flagOwned == 0:
-		// Nobody waits for the peer's FIN. It is answered by a RST if it comes.
+		// If the peer's FIN still arrives, a RST answers it.
 		c.finish(StateClosed)
 	case c.flags&flagKeepAlive == 0:
 	case c.state == StateSynSent || c.state == StateSynReceived || c.flight.head != 0 || c.timers.lossKind == lossPersist:
-		c.timers.keepAt = c.e.now + int64(c.keep.idle)*int64(time.Second) // other timers watch
+		// Another timer supervises the connection.
+		c.timers.keepAt = c.e.now + int64(c.keep.idle)*int64(time.Second)
 	case c.keep.unanswered >= c.keep.count:
 		c.reset(c.timeoutError())
 	default:
@@ -245,7 +245,7 @@ func (c *Conn) onKeepTimer() {
 	}
 }
 
-// armFinWait2 bounds the wait for the FIN of a peer whose connection was closed here.
+// armFinWait2 limits how long a closed connection waits for the peer's FIN.
 func (c *Conn) armFinWait2() {
 	c.timers.keepAt = c.e.now + int64(c.e.cfg.FinWait2)
 	c.arm()
