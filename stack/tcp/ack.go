@@ -1,73 +1,79 @@
 package tcp
 
-// ackResult is what one acknowledgement told.
-type ackResult struct {
-	seg       *Segment
+// ackSample is what an acknowledgement tells congestion control.
+type ackSample struct {
 	acked     uint32 // bytes that SND.UNA moved by
 	delivered uint32 // bytes newly acknowledged or SACKed
-	sampleAt  int64  // transmission of the oldest segment acknowledged
+	lost      bool   // more is lost than before
+}
+
+// ackResult is what an acknowledgement has changed.
+type ackResult struct {
+	ackSample
+	seg       *Segment
+	sampleAt  int64 // when the oldest acknowledged segment was sent
 	sampled   bool
-	retrAcked bool // a segment acknowledged had been retransmitted
-	sack      bool // a block told something new
+	retrAcked bool // an acknowledged segment had been retransmitted
+	sack      bool // a block reported something new
 	dsack     bool
 }
 
-// inputAck processes the acknowledgement (RFC 9293 section 3.10.7.4, fifth). It returns
-// false if the segment is to be dropped, or the connection is over.
-func (c *Conn) inputAck(s *Segment) bool {
+// processAck takes the acknowledgement (RFC 9293 section 3.10.7.4, fifth). It returns false if the
+// segment is to be dropped, or the connection has ended.
+func (c *Conn) processAck(s *Segment) bool {
 	ack := s.Ack
-	if after(ack, c.sndNxt) || before(ack, c.sndUna-c.maxWnd) {
+	if after(ack, c.snd.nxt) || before(ack, c.snd.una-c.snd.maxWnd) {
 		// RFC 5961 section 5.2: a blind attacker must guess an ACK, too.
 		c.challenge()
 		return false
 	}
-	if before(ack, c.sndUna) {
+	if before(ack, c.snd.una) {
 		return true
 	}
-	c.probes = 0
+	c.keep.unanswered = 0
 	r := ackResult{seg: s}
-	inFlight := c.segHead != 0
-	window := uint32(s.Window) << c.sndScale
-	// RFC 5681 section 2: what a duplicate acknowledgement is.
-	dup := ack == c.sndUna && inFlight && s.length() == 0 && window == c.sndWnd
+	inFlight := c.flight.head != 0
+	window := uint32(s.Window) << c.snd.scale
+	// RFC 5681 section 2 defines a duplicate acknowledgement.
+	dup := ack == c.snd.una && inFlight && s.length() == 0 && window == c.snd.wnd
 	fin := false
-	if after(ack, c.sndUna) {
-		fin = c.cumulative(ack, &r)
+	if after(ack, c.snd.una) {
+		fin = c.advanceUna(ack, &r)
 	}
 	if c.flags&flagSack != 0 && s.Blocks > 0 {
-		c.takeBlocks(&r)
+		c.processSACK(&r)
 	}
 	c.updateWindow(s, window)
 	if inFlight {
-		c.react(&r, dup)
+		c.onAck(&r, dup)
 	} else {
-		c.probeAcked(&r)
+		c.processTLPAck(&r)
 	}
 	if r.acked > 0 {
-		c.backoff = 0
-		c.lossKind, c.lossAt = lossNone, 0 // armLoss starts it over (RFC 6298 section 5.3)
-		if c.flags&flagWantWrite != 0 && c.sq.n < c.sendLimit()/4*3 {
+		c.timers.backoff = 0
+		c.timers.lossKind, c.timers.lossAt = lossNone, 0 // armLoss restarts it (RFC 6298 section 5.3)
+		if c.flags&flagWantWrite != 0 && c.snd.queue.n < c.sendLimit()/4*3 {
 			c.flags &^= flagWantWrite
 			c.notify(Writable)
 		}
 	}
 	c.armLoss()
-	if c.lostBytes > 0 || c.unsent() > 0 || c.flags&flagFin != 0 && !c.finSent() && c.flags&flagFinAcked == 0 {
-		c.pend()
+	if c.flight.lost > 0 || c.unsent() > 0 || c.flags&flagFin != 0 && !c.finSent() && c.flags&flagFinAcked == 0 {
+		c.schedule()
 	}
 	if fin {
-		return c.finAcked()
+		return c.onFINAcked()
 	}
 	return true
 }
 
-// cumulative advances SND.UNA. It returns true if our FIN is acknowledged.
-func (c *Conn) cumulative(ack uint32, r *ackResult) (fin bool) {
+// advanceUna moves SND.UNA to ack. It returns true if that acknowledges our FIN.
+func (c *Conn) advanceUna(ack uint32, r *ackResult) (fin bool) {
 	e := c.e
-	fin = c.finSent() && ack == c.sndNxt && c.flags&flagFinAcked == 0
-	r.acked = ack - c.sndUna
-	for c.segHead != 0 {
-		ref := c.segHead
+	fin = c.finSent() && ack == c.snd.nxt && c.flags&flagFinAcked == 0
+	r.acked = ack - c.snd.una
+	for c.flight.head != 0 {
+		ref := c.flight.head
 		g := e.segs.at(ref)
 		if after(g.end, ack) {
 			if before(g.seq, ack) {
@@ -75,13 +81,13 @@ func (c *Conn) cumulative(ack uint32, r *ackResult) (fin bool) {
 				if g.flags&segSacked == 0 {
 					r.delivered += n
 				}
-				c.cutSegment(g, n)
+				c.trimSegment(g, n)
 			}
 			break
 		}
 		if g.flags&segSacked == 0 {
 			r.delivered += g.end - g.seq
-			c.deliveredSegment(g, r)
+			c.rackDelivered(g, r)
 			if !r.sampled {
 				r.sampleAt, r.sampled = g.at, true
 			}
@@ -96,37 +102,36 @@ func (c *Conn) cumulative(ack uint32, r *ackResult) (fin bool) {
 		data--
 		c.flags |= flagFinAcked
 	}
-	mem := c.sq.mem
-	c.sq.discard(e.chunks, data)
-	e.used -= int64(mem - c.sq.mem)
-	c.sndUna = ack
-	if ack == c.sndNxt || c.sq.n == 0 {
-		c.cursor = place{} // its chunk is gone
+	mem := c.snd.queue.mem
+	c.snd.queue.discard(e.chunks, data)
+	e.used -= int64(mem - c.snd.queue.mem)
+	c.snd.una = ack
+	if ack == c.snd.nxt || c.snd.queue.n == 0 {
+		c.snd.pos = queuePos{} // its chunk was freed
 	}
 	return fin
 }
 
-// updateWindow takes SEG.WND, unless the segment is older than the last one that
-// was taken from.
+// updateWindow takes SEG.WND, unless an earlier window came with a later segment.
 func (c *Conn) updateWindow(s *Segment, window uint32) {
-	if !before(c.sndWl1, s.Seq) && (c.sndWl1 != s.Seq || after(c.sndWl2, s.Ack)) {
+	if !before(c.snd.wl1, s.Seq) && (c.snd.wl1 != s.Seq || after(c.snd.wl2, s.Ack)) {
 		return
 	}
-	c.sndWl1, c.sndWl2 = s.Seq, s.Ack
-	if window == c.sndWnd {
+	c.snd.wl1, c.snd.wl2 = s.Seq, s.Ack
+	if window == c.snd.wnd {
 		return
 	}
-	c.sndWnd = window
-	c.maxWnd = max(c.maxWnd, window)
-	if c.lossKind == lossPersist && window > 0 {
-		c.lossKind, c.lossAt, c.backoff = lossNone, 0, 0
-		c.pend()
+	c.snd.wnd = window
+	c.snd.maxWnd = max(c.snd.maxWnd, window)
+	if c.timers.lossKind == lossPersist && window > 0 {
+		c.timers.lossKind, c.timers.lossAt, c.timers.backoff = lossNone, 0, 0
+		c.schedule()
 	}
 }
 
-// finAcked changes state as our FIN was acknowledged. It returns false if the
-// connection is over.
-func (c *Conn) finAcked() bool {
+// onFINAcked changes the state when our FIN was acknowledged. It returns false if the connection
+// has ended.
+func (c *Conn) onFINAcked() bool {
 	switch c.state {
 	case StateFinWait1:
 		c.state = StateFinWait2

@@ -113,12 +113,12 @@ func TestReceiveBuffer(t *testing.T) {
 	}
 	s.hosts[0].ready(c, Writable)
 	s.idle(t, time.Second)
-	if p.rcvGrant < 512<<10 || s.hosts[1].e.used > 4<<20 {
-		t.Fatalf("the buffer has grown to %d, %d of the budget are taken", p.rcvGrant, s.hosts[1].e.used)
+	if p.rcv.buf < 512<<10 || s.hosts[1].e.used > 4<<20 {
+		t.Fatalf("the buffer has grown to %d, %d of the budget are taken", p.rcv.buf, s.hosts[1].e.used)
 	}
 	s.hosts[0].ready = nil
 	s.idle(t, 5*time.Second)
-	if p.Buffered() != 0 || p.rq.mem != 0 || s.hosts[1].e.chunks.bytes != 0 {
+	if p.Buffered() != 0 || p.rcv.queue.mem != 0 || s.hosts[1].e.chunks.bytes != 0 {
 		t.Errorf("an idle connection holds %d bytes of chunks", s.hosts[1].e.chunks.bytes)
 	}
 	for range 2000 {
@@ -127,8 +127,8 @@ func TestReceiveBuffer(t *testing.T) {
 		}
 		s.idle(t, 2*time.Second)
 	}
-	if p.rcvGrant > firstGrant {
-		t.Errorf("the buffer still has %d bytes", p.rcvGrant)
+	if p.rcv.buf > firstRcvBuf {
+		t.Errorf("the buffer still has %d bytes", p.rcv.buf)
 	}
 }
 
@@ -140,7 +140,7 @@ func TestIdleConnectionsReserveLittle(t *testing.T) {
 	s.checked = false
 	clients, servers := pair(t, s, n)
 	for i, h := range s.hosts {
-		if most := int64(n * (connCost + firstGrant)); h.e.used > most {
+		if most := int64(n * (connCost + firstRcvBuf)); h.e.used > most {
 			t.Errorf("host %d: %d idle connections count %d bytes, want at most %d", i, n, h.e.used, most)
 		}
 	}
@@ -157,7 +157,7 @@ func TestIdleConnectionsReserveLittle(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.idle(t, 35*time.Millisecond) // there and back and there: a flight and a half
-	if g := servers[0].rcvGrant; g < 64<<10 {
+	if g := servers[0].rcv.buf; g < 64<<10 {
 		t.Errorf("a connection that receives has a buffer of %d", g)
 	}
 }
@@ -182,7 +182,7 @@ func TestSynFlood(t *testing.T) {
 			}
 		}
 		st := e.Stats()
-		if st.HalfOpen > backlog || st.Memory > 4<<20/8*7+firstGrant+connCost || st.Cookies == 0 {
+		if st.HalfOpen > backlog || st.Memory > 4<<20/8*7+firstRcvBuf+connCost || st.Cookies == 0 {
 			t.Errorf("backlog %d: %+v", backlog, st)
 		}
 		c, err := s.hosts[0].e.Dial(s.now, MakeTuple(netip.AddrPortFrom(simAddr[0], 1), netip.AddrPortFrom(simAddr[1], 80)))

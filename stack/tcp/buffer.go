@@ -1,8 +1,7 @@
 package tcp
 
-// Received and unsent bytes lie in chunks of four sizes, from pools of the
-// engine. A queue of bytes is a list of chunks: it grows by a chunk, shrinks by
-// one, and holds none while it is empty.
+// The bytes of the send and receive queues are in chunks of four sizes, from pools of the
+// engine. A queue is a list of chunks. An empty queue has none.
 const (
 	chunkClasses  = 4
 	chunkSlabLog2 = 18                          // a slab of chunks is 256 KiB
@@ -12,7 +11,7 @@ const (
 	chunkMask     = uint32(1)<<chunkRefBits - 1 // of a reference
 )
 
-// chunk is the header of some memory of a class's size: bytes r to w are filled.
+// chunk is the header of a chunk, whose bytes r to w are filled.
 type chunk struct {
 	next uint32
 	r, w uint16
@@ -20,7 +19,7 @@ type chunk struct {
 
 type chunks struct {
 	class [chunkClasses]pool[chunk]
-	bytes int64 // memory of the chunks handed out
+	bytes int64 // memory of allocated chunks
 }
 
 func newChunks() *chunks {
@@ -59,19 +58,19 @@ func (cs *chunks) put(ref uint32) {
 	cs.bytes -= int64(chunkSize(ref))
 }
 
-// queue is a first-in, first-out list of bytes. The zero value is empty.
+// queue is a FIFO of bytes. The zero value is empty.
 type queue struct {
 	head, tail uint32
 	n          uint32 // bytes in it
 	mem        uint32 // bytes of its chunks
 }
 
-// append copies p to the queue's end.
+// append copies p to the end of the queue.
 func (q *queue) append(cs *chunks, p []byte) {
 	for len(p) > 0 {
 		if q.tail == 0 || uint32(cs.at(q.tail).w) == chunkSize(q.tail) {
-			// A queue that is filling takes larger chunks: few links for much
-			// data, little waste for little.
+			// A queue that grows takes larger chunks. So much data has few links,
+			// and little data wastes little memory.
 			q.push(cs, cs.get(max(len(p), int(min(q.n/2, maxChunk)))))
 		}
 		t := cs.at(q.tail)
@@ -90,6 +89,7 @@ func (q *queue) room(cs *chunks) int {
 	return int(chunkSize(q.tail)) - int(cs.at(q.tail).w)
 }
 
+// push adds a chunk at the end of the list.
 func (q *queue) push(cs *chunks, ref uint32) {
 	if q.tail == 0 {
 		q.head = ref
@@ -116,7 +116,7 @@ func (q *queue) splice(cs *chunks, from *queue) {
 	*from = queue{}
 }
 
-// front is the longest run of bytes at the queue's head that lies in one piece.
+// front returns the bytes at the head of the queue that are contiguous in memory.
 func (q *queue) front(cs *chunks) []byte {
 	if q.head == 0 {
 		return nil
@@ -140,7 +140,7 @@ func (q *queue) discard(cs *chunks, n uint32) {
 	}
 }
 
-// pop frees the first chunk; q.n is the caller's to keep.
+// pop frees the first chunk. The caller adjusts q.n.
 func (q *queue) pop(cs *chunks) {
 	ref := q.head
 	q.head = cs.at(ref).next
@@ -161,21 +161,21 @@ func (q *queue) read(cs *chunks, p []byte) (n int) {
 	return n
 }
 
-// place is a position in a queue: a chunk, and an offset in its memory. The zero
-// place is the queue's head.
-type place struct {
+// queuePos is a position in a queue: a chunk, and an offset in its memory. The zero value is the
+// head of the queue.
+type queuePos struct {
 	chunk uint32
 	off   uint16
 }
 
-// copyAt copies len(p) bytes from pl on, and returns the place after them. The
-// queue has that many there.
-func (q *queue) copyAt(cs *chunks, pl place, p []byte) place {
+// copyAt copies len(p) bytes that begin at pl, and returns the position after them. The queue has
+// that many there.
+func (q *queue) copyAt(cs *chunks, pl queuePos, p []byte) queuePos {
 	if pl.chunk == 0 {
 		if q.head == 0 {
 			return pl
 		}
-		pl = place{q.head, cs.at(q.head).r}
+		pl = queuePos{q.head, cs.at(q.head).r}
 	}
 	for {
 		h := cs.at(pl.chunk)
@@ -185,12 +185,12 @@ func (q *queue) copyAt(cs *chunks, pl place, p []byte) place {
 		if len(p) == 0 || h.next == 0 {
 			return pl
 		}
-		pl = place{h.next, cs.at(h.next).r}
+		pl = queuePos{h.next, cs.at(h.next).r}
 	}
 }
 
-// skip returns the place n bytes after pl, a place that is settled.
-func (q *queue) skip(cs *chunks, pl place, n uint32) place {
+// skip returns the position n bytes after pl, which is normalized.
+func (q *queue) skip(cs *chunks, pl queuePos, n uint32) queuePos {
 	for n > 0 {
 		h := cs.at(pl.chunk)
 		have := uint32(h.w - pl.off)
@@ -199,22 +199,22 @@ func (q *queue) skip(cs *chunks, pl place, n uint32) place {
 			return pl
 		}
 		n -= have
-		pl = place{h.next, cs.at(h.next).r}
+		pl = queuePos{h.next, cs.at(h.next).r}
 	}
 	return pl
 }
 
-// settle returns the same position as pl, in the chunk that its next byte is in: the one
-// before may be freed.
-func (q *queue) settle(cs *chunks, pl place) place {
+// normalize returns the same position as pl, in the chunk that has the next byte. The chunk before
+// it may be freed.
+func (q *queue) normalize(cs *chunks, pl queuePos) queuePos {
 	if pl.chunk == 0 {
 		if q.head == 0 {
 			return pl
 		}
-		return place{q.head, cs.at(q.head).r}
+		return queuePos{q.head, cs.at(q.head).r}
 	}
 	if h := cs.at(pl.chunk); pl.off == h.w && h.next != 0 {
-		return place{h.next, cs.at(h.next).r}
+		return queuePos{h.next, cs.at(h.next).r}
 	}
 	return pl
 }

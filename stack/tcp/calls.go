@@ -32,37 +32,37 @@ func (c *Conn) Err() error {
 	return syscall.Errno(c.err)
 }
 
-// Buffered returns how many received bytes can be read.
-func (c *Conn) Buffered() int { return int(c.rq.n) }
+// Buffered returns how many received bytes are ready to be read.
+func (c *Conn) Buffered() int { return int(c.rcv.queue.n) }
 
 // Unsent returns how many written bytes the peer has not acknowledged.
-func (c *Conn) Unsent() int { return int(c.sq.n) }
+func (c *Conn) Unsent() int { return int(c.snd.queue.n) }
 
-// Read copies received bytes to p. With none to copy it returns io.EOF after the
-// peer's FIN, a syscall.Errno if the connection broke, or ErrWouldBlock.
+// Read copies received bytes to p. Without any it returns io.EOF after the peer's FIN, a
+// syscall.Errno if the connection failed, or ErrWouldBlock.
 func (c *Conn) Read(p []byte) (int, error) {
-	if c.rq.n == 0 {
+	if c.rcv.queue.n == 0 {
 		return 0, c.readError(len(p))
 	}
-	n := c.rq.read(c.e.chunks, p)
-	c.consumed()
+	n := c.rcv.queue.read(c.e.chunks, p)
+	c.onConsumed()
 	return n, nil
 }
 
-// Peek returns received bytes that lie in one piece, as many as do, without
-// taking them. They are valid until Discard, Read or Input. Errors are Read's.
+// Peek returns received bytes without taking them: those at the front that are contiguous in
+// memory. They are valid until Discard, Read or Input. It returns the errors of Read.
 func (c *Conn) Peek() ([]byte, error) {
-	if c.rq.n == 0 {
+	if c.rcv.queue.n == 0 {
 		return nil, c.readError(1)
 	}
-	return c.rq.front(c.e.chunks), nil
+	return c.rcv.queue.front(c.e.chunks), nil
 }
 
-// Discard takes n bytes, at most Buffered, that were seen by Peek.
+// Discard takes n bytes, at most Buffered, that Peek has returned.
 func (c *Conn) Discard(n int) {
-	if n > 0 && c.rq.n > 0 {
-		c.rq.discard(c.e.chunks, min(uint32(n), c.rq.n))
-		c.consumed()
+	if n > 0 && c.rcv.queue.n > 0 {
+		c.rcv.queue.discard(c.e.chunks, min(uint32(n), c.rcv.queue.n))
+		c.onConsumed()
 	}
 }
 
@@ -72,7 +72,7 @@ func (c *Conn) readError(want int) error {
 		return io.EOF
 	case c.err != 0:
 		return syscall.Errno(c.err)
-	case c.state.over():
+	case c.state.ended():
 		return io.EOF
 	case want == 0:
 		return nil
@@ -80,14 +80,14 @@ func (c *Conn) readError(want int) error {
 	return ErrWouldBlock
 }
 
-// Write copies bytes of p to be sent at the next Flush, and returns how many. When
-// n < len(p) the error is ErrWouldBlock, if room will come (Writable tells when),
-// or says why no more can be sent.
+// Write copies bytes of p to the send queue, for the next Flush, and returns how many. When n <
+// len(p) the error is ErrWouldBlock if there will be room (the event Writable reports it), or the
+// reason why nothing more can be sent.
 func (c *Conn) Write(p []byte) (int, error) {
 	if err := c.writeError(); err != nil {
 		return 0, err
 	}
-	n := min(len(p), max(0, int(c.sendLimit())-int(c.sq.n)))
+	n := min(len(p), max(0, int(c.sendLimit())-int(c.snd.queue.n)))
 	if room := c.reserveSend(n); room < n {
 		n = room
 		if c.flags&flagStarved == 0 {
@@ -96,10 +96,10 @@ func (c *Conn) Write(p []byte) (int, error) {
 		}
 	}
 	if n > 0 {
-		mem := c.sq.mem
-		c.sq.append(c.e.chunks, p[:n])
-		c.e.used += int64(c.sq.mem - mem)
-		c.pend()
+		mem := c.snd.queue.mem
+		c.snd.queue.append(c.e.chunks, p[:n])
+		c.e.used += int64(c.snd.queue.mem - mem)
+		c.schedule()
 	}
 	if n < len(p) {
 		c.flags |= flagWantWrite
@@ -112,7 +112,7 @@ func (c *Conn) writeError() error {
 	switch {
 	case c.err != 0:
 		return syscall.Errno(c.err)
-	case c.flags&flagFin != 0 || c.state.over():
+	case c.flags&flagFin != 0 || c.state.ended():
 		return syscall.EPIPE
 	}
 	return nil
@@ -127,27 +127,27 @@ func (c *Conn) CloseWrite() error {
 	return nil
 }
 
-// CloseRead has what arrives from now on acknowledged and discarded.
+// CloseRead discards what is buffered and what arrives from now on. It is acknowledged.
 func (c *Conn) CloseRead() {
 	c.flags |= flagReadShut
-	if c.rq.n > 0 {
-		c.rq.free(c.e.chunks)
-		c.consumed()
+	if c.rcv.queue.n > 0 {
+		c.rcv.queue.free(c.e.chunks)
+		c.onConsumed()
 	}
 }
 
-// Close gives the connection up: a FIN follows what was written, and the engine
-// sees to the rest alone. If received bytes were left unread, the peer is told by a
-// reset that they were lost (RFC 1122 section 4.2.2.13, RFC 2525 section 2.17).
+// Close releases the connection. A FIN follows what was written, and the engine finishes the rest
+// alone. If received bytes were not read, a RST reports to the peer that they were lost (RFC 1122
+// section 4.2.2.13, RFC 2525 section 2.17).
 func (c *Conn) Close() {
 	if c.flags&flagOwned == 0 {
 		return
 	}
 	c.disown()
 	switch {
-	case c.state.over():
+	case c.state.ended():
 		c.release()
-	case c.rq.n > 0 || c.state == StateSynSent:
+	case c.rcv.queue.n > 0 || c.state == StateSynSent:
 		c.reset(0)
 	default:
 		if c.flags&flagFin == 0 {
@@ -159,45 +159,43 @@ func (c *Conn) Close() {
 	}
 }
 
-// Abort gives the connection up and sends a RST.
+// Abort releases the connection and sends a RST.
 func (c *Conn) Abort() {
 	if c.flags&flagOwned == 0 {
 		return
 	}
 	c.disown()
-	if c.state.over() {
+	if c.state.ended() {
 		c.release()
 		return
 	}
 	c.reset(0)
 }
 
-// disown takes the connection out of the application's hands. Nothing is told of
-// it any more.
+// disown takes the connection from the application. It gets no further events.
 func (c *Conn) disown() {
 	c.flags &^= flagOwned | flagKeepAlive
-	c.keepAt = 0
+	c.timers.keepAt = 0
 	c.User = nil
 	c.events = 0
 }
 
-// SetNoDelay turns Nagle's algorithm off, as it is by default, or on.
+// SetNoDelay turns Nagle's algorithm off, which is the default, or on.
 func (c *Conn) SetNoDelay(on bool) {
 	if on {
 		c.flags &^= flagNagle
-		c.pend()
+		c.schedule()
 	} else {
 		c.flags |= flagNagle
 	}
 }
 
-// SetReadBuffer has the receive buffer grow to n bytes and no further, in place of
-// Config.MaxRecvBuffer. What was promised to the peer is not taken back.
+// SetReadBuffer replaces Config.MaxRecvBuffer for this connection by n bytes. Bytes that were
+// offered to the peer are not taken back.
 func (c *Conn) SetReadBuffer(n int) {
-	c.rcvMost = uint32(min(max(n, 2048), 1<<29))
-	c.flags |= flagShrink
+	c.rcv.maxBuf = uint32(min(max(n, 2048), 1<<29))
+	c.flags |= flagShrinkBuf
 }
 
-// SetWriteBuffer has Write take n bytes beyond what is acknowledged, whatever the
-// congestion window.
-func (c *Conn) SetWriteBuffer(n int) { c.sndMost = uint32(min(max(n, 2048), 1<<29)) }
+// SetWriteBuffer makes Write queue up to n bytes, whatever the congestion window is.
+func (c *Conn) SetWriteBuffer(n int) { c.snd.maxBuf = uint32(min(max(n, 2048), 1<<29)) }

@@ -1,126 +1,131 @@
 package tcp
 
-import "math"
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+)
 
-// Congestion control: slow start and congestion avoidance (RFC 5681), by CUBIC (RFC
-// 9438) or Reno. The window is in bytes.
+// congestionControl is an algorithm that sets a connection's congestion window. It is a
+// value without state, shared by all connections. Its state of each is in Conn.cc.alg.
+//
+// The engine finds losses, and calls the algorithm when something is learned. An algorithm
+// writes cwnd and ssthresh, in bytes; the engine sends while pipe is below cwnd. A pacing
+// rate would be a third field beside them, read by outputData. Two rules hold for all
+// algorithms: the initial window is that of RFC 6928, and an expired retransmission timer
+// sets the window to one segment more than what is in flight (RFC 5681 section 3.1). The
+// time of a call is Engine.now.
+type congestionControl interface {
+	// onRTT takes a round trip, in microseconds, of a segment that was sent once. It
+	// comes before the onAck of the same acknowledgement.
+	onRTT(c *Conn, rtt uint32)
+	// onAck takes an acknowledgement of data in flight, whatever Conn.rec.state is, after
+	// losses were looked for. It is also called when the reordering timer finds one.
+	onAck(c *Conn, a ackSample)
+	// onLoss is called when a loss was found, once for a window of data. The state to
+	// enter is caRecovery, or caLoss if the retransmission timer has found it.
+	onLoss(c *Conn, to caState)
+	// onRecovered is called at the end of caRecovery: the data in flight at onLoss has
+	// arrived.
+	onRecovered(c *Conn)
+	// onUndo is called when nothing was lost after all. saveForUndo kept the windows.
+	onUndo(c *Conn)
+	// onIdle is called before data is sent after an idle time of more than the
+	// retransmission timeout.
+	onIdle(c *Conn)
+}
+
+// congestionControls are the algorithms that Config.Congestion may name.
+var congestionControls = map[string]congestionControl{
+	"cubic": cubic{},
+	"reno":  reno{},
+}
+
+func findCongestionControl(name string) (congestionControl, error) {
+	if cc := congestionControls[cmp.Or(name, "cubic")]; cc != nil {
+		return cc, nil
+	}
+	known := slices.Sorted(maps.Keys(congestionControls))
+	return nil, fmt.Errorf("congestion control %q is not one of %s", name, strings.Join(known, ", "))
+}
 
 // initialThresh is RFC 5681 section 3.1's arbitrarily high one: no loss was seen yet.
 const initialThresh = math.MaxInt32
 
-// initCongestion is the initial window of RFC 6928 section 2.
+// maxCwnd bounds the congestion window: no peer's window is larger (RFC 7323 section 2.2).
+const maxCwnd = 1 << 30
+
+// initCongestion opens the initial window. The MSS is known.
 func (c *Conn) initCongestion() {
-	mss := uint32(c.mss)
-	c.cwnd = min(10*mss, max(2*mss, 14600))
-	c.ssthresh = initialThresh
+	c.cc.cwnd = c.initialWindow()
+	c.cc.ssthresh = initialThresh
+	c.cc.alg = ccState{}
 }
 
-// grow opens the window as data has arrived, if it was the window that held data
-// back: one that was not used says nothing of the path (RFC 7661 section 4.3), and
-// becomes a burst when the peer's window opens.
-func (c *Conn) grow(r *ackResult) {
-	if c.cwnd < c.ssthresh {
-		if c.flags&flagLimited != 0 {
-			c.slowStart(r.delivered)
-		}
-	} else if c.flags&flagLimited != 0 {
-		if c.e.cfg.Reno {
-			c.growReno(r.delivered)
-		} else {
-			c.growCubic(r.delivered)
-		}
-	}
-	c.cwnd = min(c.cwnd, 1<<30)
+// initialWindow is RFC 6928 section 2.
+func (c *Conn) initialWindow() uint32 {
+	mss := uint32(c.snd.mss)
+	return min(10*mss, max(2*mss, 14600))
 }
 
-// reduce sets the slow start threshold as a loss was found.
-func (c *Conn) reduce() {
-	flight := c.sndNxt - c.sndUna
-	least := 2 * uint32(c.mss)
-	if c.e.cfg.Reno {
-		c.ssthresh = max(flight/2, least) // RFC 5681 section 3.1, equation 4
-		return
+// restart tells the algorithm that sending begins again after an idle time.
+func (c *Conn) restartIdle() {
+	if c.rec.state == caOpen && c.e.now-c.cc.lastSent >= int64(c.rtt.rto)*1000 {
+		c.e.congestion.onIdle(c)
 	}
-	b := &c.cubic
-	w := float32(c.cwnd) / float32(c.mss)
-	if w < b.wMax {
-		b.wMax = w * (1 + cubicBeta) / 2 // RFC 9438 section 4.7, fast convergence
-	} else {
-		b.wMax = w
-	}
-	b.epoch = 0
-	c.ssthresh = max(uint32(float32(flight)*cubicBeta), least) // section 4.6
 }
 
-func (c *Conn) growReno(delivered uint32) {
-	// RFC 5681 section 3.1, equation 3, with the bytes counted.
-	c.addFraction(float32(delivered) * float32(c.mss) / float32(c.cwnd))
+// lossBased is what Reno and CUBIC share: slow start with HyStart++, proportional rate
+// reduction during recovery, and a window of ssthresh after it.
+type lossBased struct{}
+
+// lossState is the state of lossBased.
+type lossState struct {
+	hystart hystart
+	frac    float32 // part of a byte that the window has still to grow by
 }
 
-func (c *Conn) addFraction(bytes float32) {
-	c.cubic.frac += bytes
-	whole := uint32(c.cubic.frac)
-	c.cubic.frac -= float32(whole)
-	c.cwnd += whole
+func (lossBased) onRTT(c *Conn, rtt uint32) { c.hystartRTT(rtt) }
+
+func (lossBased) onRecovered(c *Conn) { c.cc.cwnd = max(c.cc.ssthresh, uint32(c.snd.mss)) }
+
+func (lossBased) onUndo(c *Conn) {
+	c.cc.cwnd = max(c.cc.cwnd, c.cc.priorCwnd)
+	c.cc.ssthresh = max(c.cc.ssthresh, c.cc.priorThresh)
 }
 
-// cubic is RFC 9438's state, in segments and seconds.
-type cubic struct {
-	epoch int64 // start of congestion avoidance, 0 for none
-	wMax  float32
-	k     float32
-	start float32 // the window where the curve is flat
-	est   float32 // what Reno would have
-	frac  float32 // of a byte
+// onIdle is RFC 5681 section 4.1: the window is at most the initial one.
+func (lossBased) onIdle(c *Conn) {
+	if c.cc.ssthresh != initialThresh {
+		c.cc.ssthresh = max(c.cc.ssthresh, c.cc.cwnd/4*3)
+	}
+	c.cc.cwnd = min(c.cc.cwnd, c.initialWindow())
 }
 
-const (
-	cubicC     = 0.4
-	cubicBeta  = 0.7
-	cubicAlpha = 3 * (1 - cubicBeta) / (1 + cubicBeta)
-)
-
-func (c *Conn) growCubic(delivered uint32) {
-	b := &c.cubic
-	mss := float32(c.mss)
-	w := float32(c.cwnd) / mss
-	if b.epoch == 0 {
-		b.epoch = c.e.now
-		b.est = w
-		if w < b.wMax {
-			b.k = float32(math.Cbrt(float64(b.wMax-w) / cubicC)) // figure 2
-			b.start = b.wMax
-		} else {
-			b.k, b.start = 0, w
-		}
+// beforeAvoidance does what an acknowledgement means in recovery and slow start. It returns
+// true if the window is to grow by congestion avoidance. A window that did not hold data
+// back does not grow: it says nothing of the path (RFC 7661 section 4.3), and becomes a
+// burst when the peer's window opens.
+func (lossBased) beforeAvoidance(c *Conn, a ackSample) bool {
+	switch {
+	case c.rec.state == caRecovery:
+		c.rateReduction(a)
+	case a.acked == 0 || c.flags&flagCwndLimited == 0:
+	case c.cc.cwnd < c.cc.ssthresh:
+		c.slowStart(a.delivered)
+	default:
+		return true
 	}
-	segs := float32(delivered) / mss
-	alpha := float32(cubicAlpha)
-	if b.est >= b.wMax {
-		alpha = 1 // section 4.3
-	}
-	b.est += alpha * segs / w
-	t := float32(c.e.now-b.epoch)/1e9 + float32(c.srtt)/1e6
-	d := t - b.k
-	target := min(max(b.start+cubicC*d*d*d, w), 1.5*w) // section 4.2
-	if b.est > target {
-		target = b.est
-		c.addFraction(min((target-w)*mss, float32(delivered)))
-		return
-	}
-	c.addFraction((target - w) / w * segs * mss) // sections 4.4 and 4.5
+	return false
 }
 
-// restart is RFC 5681 section 4.1: after an idle time of more than the
-// retransmission timeout the window is at most the initial one.
-func (c *Conn) restart() {
-	if c.caState != caOpen || c.e.now-c.idleSince < int64(c.rto)*1000 {
-		return
-	}
-	mss := uint32(c.mss)
-	if c.ssthresh != initialThresh {
-		c.ssthresh = max(c.ssthresh, c.cwnd/4*3)
-	}
-	c.cwnd = min(c.cwnd, 10*mss, max(2*mss, 14600))
-	c.cubic.epoch = 0
+// grow opens the window by bytes, and keeps what is less than one for the next time.
+func (s *lossState) grow(c *Conn, bytes float32) {
+	s.frac += bytes
+	whole := uint32(s.frac)
+	s.frac -= float32(whole)
+	c.cc.cwnd = min(c.cc.cwnd+whole, maxCwnd)
 }

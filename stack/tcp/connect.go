@@ -2,9 +2,9 @@ package tcp
 
 import "syscall"
 
-// Dial begins a connection between t's addresses (RFC 9293 section 3.10.1). Writable
-// tells when the attempt has ended; Err then says how. It returns EADDRINUSE if
-// the engine has a connection of this name, and ENOBUFS without memory for one.
+// Dial opens a connection between t's addresses (RFC 9293 section 3.10.1). The event Writable
+// reports the end of the attempt; Err then says whether it failed. Dial returns EADDRINUSE if the
+// engine has a connection with this tuple, and ENOBUFS without memory for one.
 func (e *Engine) Dial(now int64, t Tuple) (*Conn, error) {
 	e.now = now
 	hash := t.hash(&e.flowKey)
@@ -24,20 +24,20 @@ func (e *Engine) Dial(now int64, t Tuple) (*Conn, error) {
 	if c == nil {
 		return nil, syscall.ENOBUFS
 	}
-	if ref != 0 && !after(c.iss, last) {
-		c.number(last + 1<<16) // never behind the last connection of this name
+	if ref != 0 && !after(c.snd.iss, last) {
+		c.setISS(last + 1<<16) // never behind the last connection of this name
 	}
 	c.state = StateSynSent
-	c.flags |= flagOwned | flagInTable | flagOweSyn
+	c.flags |= flagOwned | flagInTable | flagSendSYN
 	e.flows.insert(hash, c.id)
-	c.pend()
+	c.schedule()
 	return c, nil
 }
 
 // inputSynSent is RFC 9293 section 3.10.7.3.
 func (c *Conn) inputSynSent(s *Segment) {
-	if s.Flags&FlagACK != 0 && s.Ack != c.sndNxt {
-		// First, the ACK: only our SYN can be acknowledged.
+	if s.Flags&FlagACK != 0 && s.Ack != c.snd.nxt {
+		// First, check the ACK: only our SYN can be acknowledged.
 		if s.Flags&FlagRST == 0 {
 			c.e.Reject(s)
 		}
@@ -53,24 +53,24 @@ func (c *Conn) inputSynSent(s *Segment) {
 		return
 	}
 	if s.Flags&FlagACK != 0 && s.HasTS && s.TSEcr != 0 && !c.echoed(s) {
-		// RFC 7323 section 3.2: TSecr is a timestamp of ours; another value is no
-		// answer to our SYN. Zero is sent by some that do not echo.
+		// RFC 7323 section 3.2: a TSecr that is no timestamp of ours does not answer
+		// our SYN. Zero is accepted, as some peers do not echo.
 		c.e.stats.Dropped++
 		return
 	}
-	c.takeSyn(s)
-	c.rcvAdv = c.rcvNxt + min(c.rcvGrant, 65535) // as our SYN has said
+	c.processSYN(s)
+	c.rcv.adv = c.rcv.nxt + min(c.rcv.buf, 65535) // the window of our SYN
 	if s.Flags&FlagACK == 0 {
 		// A simultaneous open.
 		c.state = StateSynReceived
-		c.flags |= flagOweSyn
-		c.pend()
+		c.flags |= flagSendSYN
+		c.schedule()
 		return
 	}
 	c.synAcked(s)
 	c.state = StateEstablished
 	c.flags |= flagAckNow
-	c.pend()
+	c.schedule()
 	c.notify(Writable)
 	c.afterHandshake()
 	// Data and FIN may come with the SYN.
@@ -81,40 +81,40 @@ func (c *Conn) inputSynSent(s *Segment) {
 	}
 }
 
-// echoed reports whether the segment's TSecr may be of a SYN of ours.
+// echoed reports whether the segment's TSecr may be the timestamp of one of our SYNs.
 func (c *Conn) echoed(s *Segment) bool {
 	return int32(c.timestamp()-s.TSEcr) >= 0 && c.timestamp()-s.TSEcr < 1<<28
 }
 
 // synAcked takes the acknowledgement of our SYN.
 func (c *Conn) synAcked(s *Segment) {
-	c.flags &^= flagOweSyn
-	c.sndUna = c.iss + 1
-	c.rackFack, c.undoMarker = c.sndUna, c.sndUna
+	c.flags &^= flagSendSYN
+	c.snd.una = c.snd.iss + 1
+	c.rec.rackFack, c.rec.undoMarker = c.snd.una, c.snd.una
 	if c.flags&flagSYNRetr == 0 {
-		c.sampleRTT(c.e.now - c.idleSince)
+		c.sampleRTT(c.e.now - c.cc.lastSent)
 	} else if c.flags&flagTS != 0 && s.HasTS {
 		c.sampleTimestamp(s)
 	}
-	// RFC 6298 section 5.7: an RTO of at least 3 s after a SYN was lost and nothing
-	// measured. RFC 5681 section 3.1: and an initial window of one segment.
+	// After the loss of a SYN the RTO is 3 s if nothing was measured (RFC 6298 section
+	// 5.7), and the initial window is one segment (RFC 5681 section 3.1).
 	if c.flags&flagSYNRetr != 0 {
-		if c.srtt == 0 {
-			c.rto = 3e6
+		if c.rtt.srtt == 0 {
+			c.rtt.rto = 3e6
 		}
-		c.cwnd = uint32(c.mss)
+		c.cc.cwnd = uint32(c.snd.mss)
 	}
-	c.lossKind, c.lossAt, c.backoff = lossNone, 0, 0
-	c.sndWl1, c.sndWl2 = s.Seq, s.Ack
+	c.timers.lossKind, c.timers.lossAt, c.timers.backoff = lossNone, 0, 0
+	c.snd.wl1, c.snd.wl2 = s.Seq, s.Ack
 }
 
-// afterHandshake is what both sides do once they are connected.
+// afterHandshake is common to both sides, when they are connected.
 func (c *Conn) afterHandshake() {
 	if c.flags&flagFin != 0 {
 		c.state = StateFinWait1
 	}
 	c.keepAlive()
-	if c.sq.n > 0 || c.flags&flagFin != 0 {
-		c.pend()
+	if c.snd.queue.n > 0 || c.flags&flagFin != 0 {
+		c.schedule()
 	}
 }

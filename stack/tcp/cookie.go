@@ -2,22 +2,20 @@ package tcp
 
 import "time"
 
-// SYN cookies (RFC 4987 section 3.6). When a listener has as many handshakes under
-// way as it may, a SYN is answered without keeping anything: the sequence number of
-// the answer holds what the SYN said, under a keyed hash, and the ACK brings it
-// back. It has a count of 64 s in its top 5 bits, an index of the MSS in the next 3,
-// and 24 bits of hash. Window scale and SACK don't fit: they go to the low bits of the
-// timestamp, which then lies up to 63 ms back, and so are lost for a peer without
-// timestamps.
+// SYN cookies (RFC 4987 section 3.6). When a listener's handshakes have reached its backlog,
+// a SYN is answered without keeping state. The sequence number of the SYN-ACK encodes what
+// the SYN negotiated, with a keyed hash, and the ACK returns it. It has a count of periods of
+// 64 s in its top 5 bits, an index of the MSS in the next 3, and 24 bits of hash. Window
+// scale and SACK are in the low bits of the timestamp, which is then up to 63 ms early. A
+// peer without timestamps loses them.
 
-// cookieMSS is what of the peer's MSS is kept: the largest of these that is not
-// larger. They are the common ones of IPv4, IPv6 and tunnels.
+// cookieMSS are the values of MSS that a cookie can hold: the common ones of IPv4, IPv6 and
+// tunnels. A peer's MSS is rounded down to one of them.
 var cookieMSS = [8]uint16{minMSS, 536, 1220, 1300, 1360, 1400, 1440, 1460}
 
 const (
 	cookiePeriod = 64 * time.Second
-	// cookieLife is how many periods a cookie is good for, after the one it was
-	// made in.
+	// cookieLife is how many periods a cookie is valid, after the one it was made in.
 	cookieLife = 1
 	// The low bits of a timestamp: 4 of window scale (15 is none), and SACK.
 	cookieBits  = 6
@@ -27,13 +25,13 @@ const (
 
 func (e *Engine) cookieCount() uint32 { return uint32(e.now / int64(cookiePeriod)) }
 
-// cookie is the initial sequence number for a SYN from iss with the MSS of an index.
+// cookie returns the initial sequence number that answers a SYN with sequence number iss.
 func (e *Engine) cookie(t *Tuple, iss, count, index uint32) uint32 {
 	mac := t.mac(&e.cookieKey, uint64(iss)<<32|uint64(count)<<3|uint64(index))
 	return count<<27 | index<<24 | uint32(mac)&0xffffff
 }
 
-// sendCookie answers a SYN statelessly.
+// sendCookie answers a SYN without keeping state.
 func (e *Engine) sendCookie(l *Listener, s *Segment) {
 	peer := uint16(defaultMSS)
 	if !s.Is4() {
@@ -70,17 +68,17 @@ func (e *Engine) sendCookie(l *Listener, s *Segment) {
 	seq := e.cookie(&s.Tuple, s.Seq, e.cookieCount(), index)
 	putHeader(b, &s.Tuple, seq, s.Seq+1, FlagSYN|FlagACK, cookieWindow, n)
 	o.put(b[headerLen:])
-	seal(b, s.Tuple.pseudoSum())
+	setChecksum(b, s.Tuple.pseudoSum())
 	e.cfg.Output.Send(nil, b)
 	e.stats.Sent++
 	e.stats.Cookies++
 	l.cookieAt = e.now
 }
 
-// cookieWindow is what a SYN-ACK with a cookie promises: what every connection gets.
+// cookieWindow is the window of a SYN-ACK with a cookie. Every connection has so much buffer.
 const cookieWindow = 2048
 
-// cookieStamp is the last time not after ms with these low bits.
+// cookieStamp returns the last time, not after ms, that has these low bits.
 func cookieStamp(ms, low uint32) uint32 {
 	v := ms&^(1<<cookieBits-1) | low
 	if v > ms {
@@ -89,11 +87,11 @@ func cookieStamp(ms, low uint32) uint32 {
 	return v
 }
 
-// takeCookie looks whether an ACK brings back a cookie, and if it does makes its
-// connection, in SYN-RECEIVED, which the ACK then completes; nil, if there is no room
-// for it now.
-func (e *Engine) takeCookie(l *Listener, s *Segment, hash uint32) (c *Conn, ok bool) {
-	// While nothing was sent there is nothing to come back, and no use in guessing.
+// acceptCookie checks whether an ACK returns a cookie. If it does, ok is true and c is its
+// connection in SYN-RECEIVED, which the ACK then completes. c is nil if there is no room for it
+// now.
+func (e *Engine) acceptCookie(l *Listener, s *Segment, hash uint32) (c *Conn, ok bool) {
+	// Without a recent cookie none can return, and guesses are in vain.
 	if l.cookieAt == 0 || e.now-l.cookieAt > int64((cookieLife+1)*cookiePeriod) {
 		return nil, false
 	}
@@ -107,7 +105,7 @@ func (e *Engine) takeCookie(l *Listener, s *Segment, hash uint32) (c *Conn, ok b
 		c = e.newConn(&s.Tuple, hash)
 	}
 	if c == nil {
-		// As if the ACK were lost: the peer's data brings the cookie again.
+		// The ACK is dropped. The peer's data brings the cookie again.
 		e.stats.Overflows++
 		return nil, true
 	}
@@ -121,11 +119,11 @@ func (e *Engine) takeCookie(l *Listener, s *Segment, hash uint32) (c *Conn, ok b
 			syn.HasScale, syn.Scale = true, uint8(scale)
 		}
 	}
-	c.number(got)
-	e.halfOpened(l, c)
-	c.takeSyn(&syn)
-	c.flags |= flagSYNRetr // when the SYN-ACK was sent is not known
-	c.rcvAdv = c.rcvNxt + cookieWindow
+	c.setISS(got)
+	e.addHalfOpen(l, c)
+	c.processSYN(&syn)
+	c.flags |= flagSYNRetr // the time of the SYN-ACK is not known
+	c.rcv.adv = c.rcv.nxt + cookieWindow
 	c.startRTO()
 	e.stats.CookiesTaken++
 	return c, true

@@ -56,8 +56,8 @@ func TestSynCookies(t *testing.T) {
 		t.Errorf("%+v: want most connections to be made of cookies", st)
 	}
 	for _, c := range servers {
-		if c.flags&(flagTS|flagSack|flagScale) != flagTS|flagSack|flagScale || c.sndScale != 7 || c.mss != 1460 {
-			t.Errorf("an option is lost: flags %b, scale %d, MSS %d", c.flags, c.sndScale, c.mss)
+		if c.flags&(flagTS|flagSack|flagScale) != flagTS|flagSack|flagScale || c.snd.scale != 7 || c.snd.mss != 1460 {
+			t.Errorf("an option is lost: flags %b, scale %d, MSS %d", c.flags, c.snd.scale, c.snd.mss)
 		}
 	}
 	_ = clients

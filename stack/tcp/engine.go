@@ -10,50 +10,51 @@ import (
 	"shardnet/stack/flow"
 )
 
-// ErrWouldBlock is returned by calls that cannot go on at once: no data, no room,
-// no connection waiting. Events tell when to try again.
+// ErrWouldBlock is returned by calls that can't be completed now: there is no data, no room, or no
+// connection to accept. An event reports when to try again.
 var ErrWouldBlock = flow.ErrWouldBlock
 
 // Output takes the segments an Engine makes. Its methods must not call the engine.
 type Output interface {
 	// Frame returns memory for a segment of n bytes between t's addresses: TCP header,
-	// options and payload. The caller has put the headers before it. c is the segment's
-	// connection, or nil if there is none. A nil answer means that no frame is
-	// free: the engine tries again at the next Flush, or drops what is not worth it.
+	// options and payload. Output writes the headers before it. c is the segment's
+	// connection, or nil if there is none. Frame returns nil if no frame is free: the
+	// engine then tries again at the next Flush, or drops a reply.
 	Frame(c *Conn, t *Tuple, n int) []byte
-	// Send sends the segment written to the memory that Frame returned last.
+	// Send sends the segment, which is in the memory that Frame returned last.
 	Send(c *Conn, seg []byte)
 }
 
-// Config is what an Engine is made of. Zero values mean the defaults.
+// Config configures an Engine. Zero values are the defaults, which are given after each field.
 type Config struct {
 	// Output takes segments. It has no default.
 	Output Output
-	// OnData, if set, is offered payload that arrived in order while nothing is
-	// buffered before it, in the bytes given to Input, and returns how much of it was
-	// consumed; the rest is buffered. It is called for connections that were
-	// accepted or dialed, and may call their methods.
+	// OnData, if set, is called with payload that arrived in order while the receive
+	// queue is empty. The payload is part of Input's bytes. OnData returns how much it
+	// consumed; the rest is buffered. It is called for connections that were accepted
+	// or dialed, and may call their methods.
 	OnData func(c *Conn, payload []byte) (consumed int)
 	// Secret keys the flow table's hash, initial sequence numbers, timestamps and
 	// cookies. It must be random, and may be shared by engines.
 	Secret [32]byte
-	// Memory bounds what all connections take, in bytes; 256 MiB.
+	// Memory bounds the memory of all connections, in bytes; 256 MiB.
 	Memory int64
-	// MTU is the path's, IP header included; 1500.
+	// MTU is the path MTU, with the IP header; 1500.
 	MTU int
 	// RecvBuffer is the receive buffer of a connection that receives, 64 KiB, which
 	// grows to MaxRecvBuffer, 4 MiB, for a peer and an application that are fast enough.
 	// New and idle ones have 16 KiB at most.
 	RecvBuffer, MaxRecvBuffer int
-	// SendBuffer is how much a connection takes to be sent, 64 KiB; with the
-	// congestion window it grows to MaxSendBuffer, 4 MiB.
+	// SendBuffer is the send buffer of a connection, 64 KiB, which grows with the
+	// congestion window to MaxSendBuffer, 4 MiB.
 	SendBuffer, MaxSendBuffer int
 	// Burst bounds the segments of one connection in one Flush; 32.
 	Burst int
-	// Reno selects RFC 5681's congestion avoidance; CUBIC (RFC 9438) otherwise.
-	Reno bool
+	// Congestion names the algorithm of congestion control: "cubic" (RFC 9438), which is
+	// the default, or "reno" (RFC 5681).
+	Congestion string
 	// MinRTO, 200 ms, and MaxRTO, 120 s, bound the retransmission timeout. RFC 6298
-	// section 2.4 asks for a second; the field's stacks have long used 200 ms.
+	// section 2.4 asks for a second; other stacks have long used 200 ms.
 	MinRTO, MaxRTO time.Duration
 	// DelayedAck is how long an ACK may wait; 40 ms (RFC 1122 allows 500).
 	DelayedAck time.Duration
@@ -110,25 +111,25 @@ func (cfg *Config) setDefaults() error {
 	return nil
 }
 
-// Engine holds the connections of one shard. It is single-threaded: all calls,
-// of it and of its connections and listeners, are made on one goroutine or
-// otherwise one after the other.
+// Engine holds the connections of one shard. It is single-threaded: its methods, and those of its
+// connections and listeners, are called one after the other.
 type Engine struct {
-	cfg       Config
-	now       int64 // nanoseconds, of the last call that gave a time
-	used      int64 // see budget.go
-	flowKey   sipKey
-	isnKey    sipKey
-	tsKey     sipKey
-	cookieKey sipKey
-	conns     pool[Conn]
-	segs      pool[sentSegment]
-	ranges    pool[oooRange]
-	waits     pool[timeWait]
-	chunks    *chunks
-	flows     flowTable
-	wheel     wheel
-	timedOut  func(ref uint32)
+	cfg        Config
+	congestion congestionControl
+	now        int64 // nanoseconds: the time of the last call that had one
+	used       int64 // see budget.go
+	flowKey    sipKey
+	isnKey     sipKey
+	tsKey      sipKey
+	cookieKey  sipKey
+	conns      pool[Conn]
+	segs       pool[sentSegment]
+	ranges     pool[oooRange]
+	waits      pool[timeWait]
+	chunks     *chunks
+	flows      flowTable
+	wheel      wheel
+	onTimer    func(ref uint32)
 
 	listeners map[listenKey]*Listener // the first of those that share a key
 	halfOpen  int
@@ -141,8 +142,8 @@ type Engine struct {
 	readyNext         int
 
 	rcvScale   uint8
-	challenges bucket
-	resets     bucket
+	challenges rateLimit
+	resets     rateLimit
 	stats      Stats
 }
 
@@ -153,10 +154,10 @@ type Stats struct {
 	Timeouts       uint64 // retransmission timeouts
 	Probes         uint64 // tail loss probes
 	Recoveries     uint64 // times that loss was found by acknowledgements
-	Undone         uint64 // reductions taken back, as nothing was lost
+	Undone         uint64 // reductions undone, as nothing was lost
 	OutOfOrder     uint64 // segments received ahead of others
 	Duplicates     uint64 // segments received that were received before
-	Dropped        uint64 // segments not acceptable, or with no room for them
+	Dropped        uint64 // segments that were unacceptable, or found no room
 	PAWS           uint64 // segments too old by their timestamp
 	Resets         uint64 // RSTs sent
 	ChallengeAcks  uint64
@@ -166,20 +167,24 @@ type Stats struct {
 	CookiesTaken   uint64 // connections made of one
 	TimeWaits      int    // connections in TIME-WAIT
 	HalfOpen       int    // connections in SYN-RECEIVED
-	Conns          int    // all that have memory, those in TIME-WAIT aside
+	Conns          int    // connections with memory, without those in TIME-WAIT
 	Memory         int64  // bytes of the budget in use
 }
 
 // waitRef marks references of TIME-WAIT entries in the flow table.
 const waitRef = 1 << 31
 
-// New makes an engine. now is the time in nanoseconds of a clock that does not go
-// back, the same that later calls are given.
+// New returns an engine. now is in nanoseconds, of a monotonic clock. Later calls take the time of
+// the same clock.
 func New(now int64, cfg Config) (*Engine, error) {
 	if err := cfg.setDefaults(); err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, now: now, chunks: newChunks(), listeners: make(map[listenKey]*Listener)}
+	cc, err := findCongestionControl(cfg.Congestion)
+	if err != nil {
+		return nil, fmt.Errorf("make tcp engine: %w", err)
+	}
+	e := &Engine{cfg: cfg, congestion: cc, now: now, chunks: newChunks(), listeners: make(map[listenKey]*Listener)}
 	master := sipKey{binary.LittleEndian.Uint64(cfg.Secret[:]), binary.LittleEndian.Uint64(cfg.Secret[8:])}
 	second := sipKey{binary.LittleEndian.Uint64(cfg.Secret[16:]), binary.LittleEndian.Uint64(cfg.Secret[24:])}
 	derive := func(label uint64) sipKey {
@@ -199,8 +204,8 @@ func New(now int64, cfg Config) (*Engine, error) {
 		}
 		return &e.conns.at(ref).tuple
 	})
-	e.wheel = newWheel(now, func(ref uint32) *wheelNode { return &e.conns.at(ref).node })
-	e.timedOut = func(ref uint32) { e.conns.at(ref).timeout() }
+	e.wheel = newWheel(now, func(ref uint32) *wheelNode { return &e.conns.at(ref).timers.node })
+	e.onTimer = func(ref uint32) { e.conns.at(ref).onTimer() }
 	for 65535<<e.rcvScale < cfg.MaxRecvBuffer && e.rcvScale < maxScale {
 		e.rcvScale++
 	}
@@ -214,57 +219,56 @@ func (e *Engine) Stats() Stats {
 	return s
 }
 
-// newConn makes a connection, not yet in the flow table. nil: no memory.
+// newConn makes a connection that is not yet in the flow table. It returns nil without memory.
 func (e *Engine) newConn(t *Tuple, hash uint32) *Conn {
 	if !e.reserve(connCost) {
 		return nil
 	}
-	grant := e.initialGrant()
-	if grant == 0 {
+	buf := e.initialRcvBuf()
+	if buf == 0 {
 		e.used -= connCost
 		return nil
 	}
 	id := e.conns.get()
 	c := e.conns.at(id)
-	*c = Conn{
-		e: e, id: id, tuple: *t, hash: hash, pseudo: uint32(t.pseudoSum()), rcvGrant: grant,
-		rto: uint32(initialRTO / time.Microsecond), minRTT: ^uint32(0),
-		mss: e.ownMSS(t), rcvMSS: defaultMSS, reoMult: 1, quick: quickAcks,
-	}
-	c.number(e.isn(t))
-	c.tsOffset = uint32(t.hostMAC(&e.tsKey))
+	*c = Conn{e: e, id: id, tuple: *t, hash: hash, pseudoSum: uint32(t.pseudoSum())}
+	c.snd.mss = e.ownMSS(t)
+	c.rcv.buf, c.rcv.mss, c.rcv.quickAcks = buf, defaultMSS, initialQuickAcks
+	c.rec.reoMult = 1
+	c.rtt.rto, c.rtt.min = uint32(initialRTO/time.Microsecond), ^uint32(0)
+	c.setISS(e.isn(t))
+	c.ts.offset = uint32(t.hostMAC(&e.tsKey))
 	c.initCongestion()
 	return c
 }
 
-// number gives the connection its initial sequence number. That is also the first
-// recovery point (RFC 6582 section 3.2, step 1).
-func (c *Conn) number(iss uint32) {
-	c.iss, c.sndUna, c.sndNxt, c.recoveryPoint = iss, iss, iss+1, iss
+// setISS sets the initial sequence number, which is also the first recovery point (RFC 6582 section
+// 3.2, step 1).
+func (c *Conn) setISS(iss uint32) {
+	c.snd.iss, c.snd.una, c.snd.nxt, c.rec.point = iss, iss, iss+1, iss
 }
 
-// isn is an initial sequence number (RFC 6528 section 3): a clock of about 4 µs,
-// and a keyed hash of the connection's name.
+// isn returns an initial sequence number (RFC 6528 section 3): a clock of about 4 µs, plus a keyed
+// hash of the tuple.
 func (e *Engine) isn(t *Tuple) uint32 {
 	return uint32(e.now>>12) + uint32(t.mac(&e.isnKey, 0))
 }
 
 func (e *Engine) millis() uint32 { return uint32(e.now / int64(time.Millisecond)) }
 
-// Verdict says what became of a segment given to Input.
+// Verdict is the result of Input.
 type Verdict uint8
 
 const (
-	// Taken: the segment was one of the engine's, whatever came of it.
+	// Taken: the engine has processed or dropped the segment.
 	Taken Verdict = iota
-	// NoConnection: no connection and no listener is there for it. Reject answers
-	// it with a RST.
+	// NoConnection: the segment has no connection and no listener. Reject answers it
+	// with a RST.
 	NoConnection
 )
 
-// Input processes a received segment. Its payload is only borrowed. What the
-// connection has to say to it is sent by Flush, but for answers that belong to
-// no connection.
+// Input processes a received segment, and does not keep its payload. Flush sends what the
+// connection replies. Only replies that belong to no connection are sent at once.
 func (e *Engine) Input(now int64, s *Segment) Verdict {
 	e.now = now
 	e.stats.Received++
@@ -279,78 +283,76 @@ func (e *Engine) Input(now int64, s *Segment) Verdict {
 	if ref == 0 {
 		return e.listenInput(s, h)
 	}
-	e.conns.at(ref).run(s)
+	e.conns.at(ref).process(s)
 	return Taken
 }
 
-// run processes a segment of the connection.
-func (c *Conn) run(s *Segment) {
+// process processes a segment of the connection.
+func (c *Conn) process(s *Segment) {
 	c.flags |= flagBusy
 	c.input(s)
 	c.flags &^= flagBusy
-	if c.state.over() {
+	if c.state.ended() {
 		c.release()
 	} else {
 		c.arm()
 	}
 }
 
-// Owns reports whether a segment with this tuple belongs to a connection of the
-// engine, one in TIME-WAIT included.
+// Owns reports whether the engine has a connection with this tuple, TIME-WAIT included.
 func (e *Engine) Owns(t *Tuple) bool {
 	return e.flows.find(t.hash(&e.flowKey), t) != 0
 }
 
-// Flush sends what connections owe: new data, retransmissions, ACKs. It is called
-// once after a batch of Input and API calls. It returns true if connections have
-// more to send, for want of frames or because they had their share of this turn.
+// Flush sends what is due: new data, retransmissions and ACKs. It is called once after a batch of
+// Input and API calls. It returns true if there is more to send: frames have run out, or a
+// connection has used its share of this call.
 func (e *Engine) Flush(now int64) (more bool) {
 	e.now = now
 	e.flushing, e.pending = e.pending, e.flushing[:0]
 	for i, id := range e.flushing {
 		c := e.conns.at(id)
 		c.flags &^= flagPending
-		if c.state.over() {
+		if c.state.ended() {
 			c.release()
 			continue
 		}
 		switch c.output() {
 		case outputMore:
-			c.pend()
+			c.schedule()
 			more = true
 		case outputNoFrame:
 			e.stats.NoFrame++
-			c.pend()
+			c.schedule()
 			e.pending = append(e.pending, e.flushing[i+1:]...)
 			c.arm()
 			return true
 		}
-		if !c.state.over() {
+		if !c.state.ended() {
 			c.arm()
 		}
 	}
-	e.feed()
+	e.wakeStarved()
 	return more
 }
 
-// Pending reports whether Flush has something to do.
-func (e *Engine) Pending() bool { return len(e.pending) > 0 || len(e.starved) > 0 && e.plenty() }
+// Pending reports whether Flush has work to do.
+func (e *Engine) Pending() bool { return len(e.pending) > 0 || len(e.starved) > 0 && e.hasSlack() }
 
-// Ready reports whether NextReady has a connection to return, or may have.
+// Ready reports whether NextReady may have a connection to return.
 func (e *Engine) Ready() bool { return e.readyNext < len(e.ready) }
 
-// SetTime tells the engine the time, for calls of an application that come when it
-// was last told a while ago.
+// SetTime sets the engine's time, before calls of an application that come some time after the last
+// call with a time.
 func (e *Engine) SetTime(now int64) { e.now = max(e.now, now) }
 
-// AbortAll resets every connection, those that were closed and those whose
-// handshake is under way included, and forgets all in TIME-WAIT. Those that the
-// application holds fail with ECONNABORTED.
+// AbortAll resets all connections, including those that were closed and those in a handshake, and
+// drops all TIME-WAIT entries. Connections that the application holds fail with ECONNABORTED.
 func (e *Engine) AbortAll() {
 	for k := range e.conns.slabs {
 		items := e.conns.slabs[k].items
 		for i := range items {
-			if c := &items[i]; c.e != nil && !c.state.over() {
+			if c := &items[i]; c.e != nil && !c.state.ended() {
 				c.reset(syscall.ECONNABORTED)
 			}
 		}
@@ -360,8 +362,8 @@ func (e *Engine) AbortAll() {
 	}
 }
 
-// All calls f for each connection that the application holds, until f returns false.
-// f may close it.
+// All calls f for each connection that the application holds, until f returns false. f may close
+// the connection.
 func (e *Engine) All(f func(c *Conn) bool) {
 	for k := range e.conns.slabs {
 		items := e.conns.slabs[k].items
@@ -373,10 +375,10 @@ func (e *Engine) All(f func(c *Conn) bool) {
 	}
 }
 
-// Advance runs the timers that are due. What they have to send is sent by Flush.
+// Advance runs the timers that are due. Flush sends what they cause.
 func (e *Engine) Advance(now int64) {
 	e.now = now
-	e.wheel.advance(now, e.timedOut)
+	e.wheel.advance(now, e.onTimer)
 	e.expireWaits()
 	e.flows.migrate(migrateStep)
 }
@@ -394,8 +396,8 @@ func (e *Engine) NextTimer() (at int64, ok bool) {
 	return at, ok
 }
 
-// NextReady takes a connection off the list of those with events, or returns nil.
-// Close and Abort take a connection's events with them.
+// NextReady returns the next connection with events, or nil. Close and Abort discard a connection's
+// events.
 func (e *Engine) NextReady() (*Conn, Events) {
 	for e.readyNext < len(e.ready) {
 		c := e.conns.at(e.ready[e.readyNext])

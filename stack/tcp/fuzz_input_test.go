@@ -122,7 +122,7 @@ func (z *rogue) obey(flags uint8, text int) {
 	if flags&FlagACK != 0 {
 		ack = z.last.Seq + z.last.length()
 		if c := z.conn(); c != nil {
-			ack = c.sndNxt
+			ack = c.snd.nxt
 		}
 	}
 	z.send(z.seq, ack, flags, 65535, o, text)
@@ -137,7 +137,7 @@ func (z *rogue) stamp(o []byte, later uint32) []byte {
 		return o
 	}
 	o = append(o, make([]byte, timestampsLen)...)
-	putTimestamps(o[len(o)-timestampsLen:], c.tsRecent+later, c.timestamp())
+	putTimestamps(o[len(o)-timestampsLen:], c.ts.recent+later, c.timestamp())
 	return o
 }
 
@@ -217,7 +217,7 @@ func (z *rogue) begin(state State) {
 		}
 	}
 	if z.opts&rogueEarly != 0 {
-		z.send(z.seq+3000, z.c.sndUna, FlagACK, 65535, z.stamp(nil, 0), 700)
+		z.send(z.seq+3000, z.c.snd.una, FlagACK, 65535, z.stamp(nil, 0), 700)
 		z.settle()
 	}
 	// The engine's side may be held up by data in flight: then it is nearer to the
@@ -266,8 +266,8 @@ func (z *rogue) attack() {
 	if c != nil {
 		at = *c
 	} else {
-		at.rcvNxt, at.sndNxt = z.last.Ack, z.last.Seq+z.last.length()
-		at.sndUna, at.rcvAdv = at.sndNxt, at.rcvNxt+uint32(z.last.Window)
+		at.rcv.nxt, at.snd.nxt = z.last.Ack, z.last.Seq+z.last.length()
+		at.snd.una, at.rcv.adv = at.snd.nxt, at.rcv.nxt+uint32(z.last.Window)
 	}
 	form := z.byte()
 	flags := uint8(FlagACK)
@@ -276,8 +276,8 @@ func (z *rogue) attack() {
 	} else if form&3 == 2 {
 		flags |= FlagFIN
 	}
-	seq := z.offset([]uint32{at.rcvNxt, at.rcvNxt, at.rcvAdv, z.seq}[form>>2&3])
-	ack := z.offset([]uint32{at.sndNxt, at.sndUna, at.sndUna + (at.sndNxt-at.sndUna)/2, at.iss}[form>>4&3])
+	seq := z.offset([]uint32{at.rcv.nxt, at.rcv.nxt, at.rcv.adv, z.seq}[form>>2&3])
+	ack := z.offset([]uint32{at.snd.nxt, at.snd.una, at.snd.una + (at.snd.nxt-at.snd.una)/2, at.snd.iss}[form>>4&3])
 	var options []byte
 	switch z.byte() & 7 {
 	case 0, 1, 2:
@@ -289,7 +289,7 @@ func (z *rogue) attack() {
 			k = min(k, 3)
 		}
 		options = append(options, optNop, optNop, optSack, byte(2+8*k))
-		edge := at.sndUna
+		edge := at.snd.una
 		for range k {
 			start := z.offset(edge + 1448*uint32(z.byte()&7))
 			edge = z.offset(start + 1448*uint32(z.byte()&3))

@@ -25,10 +25,10 @@ func fuzzInput(t *testing.T, b []byte) {
 	}
 	z := &rogue{t: t, b: b[2:], opts: b[1], now: int64(time.Hour), buf: make([]byte, 1<<16), out: make([]byte, 1<<16)}
 	cfg := Config{Output: z, Memory: 1 << 20, RecvBuffer: 16 << 10, MaxRecvBuffer: 64 << 10, TimeWait: time.Second, FinWait2: 5 * time.Second,
-		Reno: z.opts&rogueReno != 0}
+		Congestion: renoOr(z.opts&rogueReno != 0)}
 	if z.opts&rogueInline != 0 {
 		cfg.OnData = func(c *Conn, p []byte) int {
-			if err := checkPattern(p, c.rcvNxt-uint32(len(p))); err != nil {
+			if err := checkPattern(p, c.rcv.nxt-uint32(len(p))); err != nil {
 				t.Fatalf("OnData: %v", err)
 			}
 			return len(p) - int(p[0])%2*len(p)/2
@@ -57,12 +57,12 @@ func (z *rogue) recover() {
 	if c == nil {
 		return
 	}
-	for round := 0; !c.state.over(); round++ {
+	for round := 0; !c.state.ended(); round++ {
 		if round == 3000 {
-			if after(c.sndWl1, c.rcvNxt) {
+			if after(c.snd.wl1, c.rcv.nxt) {
 				return // text beyond its own FIN: no window update of it counts any more
 			}
-			z.t.Fatalf("stands still in %v: %d bytes to send, window %d, %d to read, flags %b", c.state, c.sq.n, c.sndWnd, c.rq.n, c.flags)
+			z.t.Fatalf("stands still in %v: %d bytes to send, window %d, %d to read, flags %b", c.state, c.snd.queue.n, c.snd.wnd, c.rcv.queue.n, c.flags)
 		}
 		z.drain()
 		switch {
@@ -70,15 +70,15 @@ func (z *rogue) recover() {
 			z.seq = peerISN
 			z.obey(FlagSYN|FlagACK, 0)
 		case c.state == StateSynReceived:
-			z.send(c.rcvNxt, c.sndNxt, FlagACK, 65535, z.stamp(nil, 0), 0)
+			z.send(c.rcv.nxt, c.snd.nxt, FlagACK, 65535, z.stamp(nil, 0), 0)
 		case c.flags&flagRecvFin != 0:
-			z.send(c.rcvNxt, c.sndNxt, FlagACK, 65535, z.stamp(nil, 0), 0)
+			z.send(c.rcv.nxt, c.snd.nxt, FlagACK, 65535, z.stamp(nil, 0), 0)
 		case c.flags&flagPeerFin != 0:
-			z.send(c.rcvNxt, c.sndNxt, FlagACK|FlagFIN, 65535, z.stamp(nil, 0), int(min(c.peerFin-c.rcvNxt, 1000)))
+			z.send(c.rcv.nxt, c.snd.nxt, FlagACK|FlagFIN, 65535, z.stamp(nil, 0), int(min(c.rcv.fin-c.rcv.nxt, 1000)))
 		case round < 200 && !c.orphan():
-			z.send(c.rcvNxt, c.sndNxt, FlagACK, 65535, z.stamp(nil, 0), int(min(c.rcvAdv-c.rcvNxt, 1000)))
+			z.send(c.rcv.nxt, c.snd.nxt, FlagACK, 65535, z.stamp(nil, 0), int(min(c.rcv.adv-c.rcv.nxt, 1000)))
 		default:
-			z.send(c.rcvNxt, c.sndNxt, FlagACK|FlagFIN, 65535, z.stamp(nil, 0), 0)
+			z.send(c.rcv.nxt, c.snd.nxt, FlagACK|FlagFIN, 65535, z.stamp(nil, 0), 0)
 		}
 		z.settle()
 		if z.c != nil && round > 100 {
@@ -95,13 +95,13 @@ func (z *rogue) recover() {
 
 // drain reads what there is.
 func (z *rogue) drain() {
-	for z.c != nil && z.c.rq.n > 0 {
+	for z.c != nil && z.c.rcv.queue.n > 0 {
 		if err := z.w.read(z.c, z.out); err != nil {
 			z.t.Fatal(err)
 		}
 	}
 	if z.c != nil {
-		if _, err := z.c.Read(z.out); err != nil && err != io.EOF && err != ErrWouldBlock && !z.c.state.over() {
+		if _, err := z.c.Read(z.out); err != nil && err != io.EOF && err != ErrWouldBlock && !z.c.state.ended() {
 			z.t.Fatalf("%v: %v", z.c.state, err)
 		}
 	}

@@ -87,21 +87,21 @@ func (z *fuzzer) honest(i byte) {
 	switch {
 	case c == nil:
 	case c.state == StateSynSent:
-		s.Flags, s.Ack, s.TSEcr = FlagSYN|FlagACK, c.sndNxt, c.timestamp()
+		s.Flags, s.Ack, s.TSEcr = FlagSYN|FlagACK, c.snd.nxt, c.timestamp()
 	default:
-		s.Flags, s.Seq, s.Ack, s.HasTS = FlagACK, c.rcvNxt, c.sndNxt, c.flags&flagTS != 0
-		s.TSVal, s.TSEcr = c.tsRecent, c.timestamp()
-		if form&8 != 0 && c.segHead != 0 { // the oldest segment is missing, others arrived
-			s.Ack = c.sndUna
-			if g := z.e.segs.at(c.segHead); g.next != 0 && c.flags&flagSack != 0 {
-				s.Blocks, s.Sack[0] = 1, SackBlock{g.end, c.sndNxt}
+		s.Flags, s.Seq, s.Ack, s.HasTS = FlagACK, c.rcv.nxt, c.snd.nxt, c.flags&flagTS != 0
+		s.TSVal, s.TSEcr = c.ts.recent, c.timestamp()
+		if form&8 != 0 && c.flight.head != 0 { // the oldest segment is missing, others arrived
+			s.Ack = c.snd.una
+			if g := z.e.segs.at(c.flight.head); g.next != 0 && c.flags&flagSack != 0 {
+				s.Blocks, s.Sack[0] = 1, SackBlock{g.end, c.snd.nxt}
 			}
 		}
 		if form&16 != 0 {
 			s.Seq += 1000 * uint32(form>>5) // text ahead of RCV.NXT
 		}
 		if form&7 > 2 {
-			s.Payload = fillPattern(z.out[:min(c.rcvAdv-c.rcvNxt, 300*uint32(form&7))], s.Seq)
+			s.Payload = fillPattern(z.out[:min(c.rcv.adv-c.rcv.nxt, 300*uint32(form&7))], s.Seq)
 		}
 	}
 	if s.Flags&FlagSYN != 0 {
@@ -267,7 +267,7 @@ func fuzzInterleavings(t *testing.T, b []byte) {
 	}
 	z := &fuzzer{t: t, b: b, now: int64(time.Hour), out: make([]byte, 1<<16)}
 	flags := z.byte()
-	cfg := Config{Output: z, Memory: 300 << 10, RecvBuffer: 16 << 10, MaxRecvBuffer: 64 << 10, Reno: flags&1 != 0, TimeWait: time.Second, MaxTimeWait: 3}
+	cfg := Config{Output: z, Memory: 300 << 10, RecvBuffer: 16 << 10, MaxRecvBuffer: 64 << 10, Congestion: renoOr(flags&1 != 0), TimeWait: time.Second, MaxTimeWait: 3}
 	if flags&4 != 0 {
 		cfg.Memory, cfg.MaxRecvBuffer = 8<<20, 1<<20
 	} else if flags&8 != 0 {
@@ -275,7 +275,7 @@ func fuzzInterleavings(t *testing.T, b []byte) {
 	}
 	if flags&2 != 0 {
 		cfg.OnData = func(c *Conn, p []byte) int {
-			if err := checkPattern(p, c.rcvNxt-uint32(len(p))); err != nil {
+			if err := checkPattern(p, c.rcv.nxt-uint32(len(p))); err != nil {
 				t.Fatalf("OnData: %v", err)
 			}
 			switch v := z.byte(); v & 7 {

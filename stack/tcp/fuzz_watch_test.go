@@ -57,7 +57,7 @@ func (w *watcher) read(c *Conn, b []byte) error {
 
 // firstBuffered is the sequence number of the first byte to be read.
 func (w *watcher) firstBuffered(c *Conn) uint32 {
-	first := c.rcvNxt - c.rq.n
+	first := c.rcv.nxt - c.rcv.queue.n
 	if c.flags&flagRecvFin != 0 {
 		first--
 	}
@@ -70,37 +70,37 @@ func (w *watcher) sending(c *Conn, s *Segment) error {
 		return nil
 	}
 	if s.Flags&FlagSYN != 0 {
-		if s.Seq != c.iss || len(s.Payload) > 0 {
-			return fmt.Errorf("a SYN from %d, with %d bytes: the ISS is %d", s.Seq, len(s.Payload), c.iss)
+		if s.Seq != c.snd.iss || len(s.Payload) > 0 {
+			return fmt.Errorf("a SYN from %d, with %d bytes: the ISS is %d", s.Seq, len(s.Payload), c.snd.iss)
 		}
 		return nil
 	}
 	if err := checkPattern(s.Payload, s.Seq); err != nil {
 		return fmt.Errorf("sent the wrong text: %w", err)
 	}
-	if s.Ack != c.rcvNxt {
-		return fmt.Errorf("acknowledges %d, RCV.NXT is %d", s.Ack, c.rcvNxt)
+	if s.Ack != c.rcv.nxt {
+		return fmt.Errorf("acknowledges %d, RCV.NXT is %d", s.Ack, c.rcv.nxt)
 	}
 	m := w.seen[c.id]
-	edge := c.sndUna + c.sndWnd
-	if m.iss == c.iss && after(m.sndEdge, edge) && m.state != StateSynSent && m.state != StateClosed {
+	edge := c.snd.una + c.snd.wnd
+	if m.iss == c.snd.iss && after(m.sndEdge, edge) && m.state != StateSynSent && m.state != StateClosed {
 		edge = m.sndEdge
 	}
 	if end := s.Seq + s.length(); s.length() > 0 && after(end, edge) {
 		return fmt.Errorf("sent to %d, the peer's window has never reached beyond %d", end, edge)
 	}
-	offered := s.Ack + uint32(s.Window)<<c.rcvScale
-	if after(offered, c.rcvAdv) {
-		return fmt.Errorf("offers a window to %d, and will take only to %d", offered, c.rcvAdv)
+	offered := s.Ack + uint32(s.Window)<<c.rcv.scale
+	if after(offered, c.rcv.adv) {
+		return fmt.Errorf("offers a window to %d, and will take only to %d", offered, c.rcv.adv)
 	}
 	// RFC 9293 section 3.8.6: the window is not shrunk, but by what its scale rounds.
-	if m.hasOffered && m.iss == c.iss && before(offered, m.offered) && m.offered-offered >= 1<<c.rcvScale && c.flags&flagRecvFin == 0 {
+	if m.hasOffered && m.iss == c.snd.iss && before(offered, m.offered) && m.offered-offered >= 1<<c.rcv.scale && c.flags&flagRecvFin == 0 {
 		return fmt.Errorf("takes a window to %d back to %d", m.offered, offered)
 	}
-	m.iss, m.offered, m.hasOffered = c.iss, offered, true
+	m.iss, m.offered, m.hasOffered = c.snd.iss, offered, true
 	if m.state == StateClosed {
 		m.state, m.sndEdge = c.state, edge // first seen here, within a step
-		m.sndUna, m.sndNxt, m.rcvNxt, m.rcvAdv = c.sndUna, c.sndUna, c.rcvNxt, c.rcvAdv
+		m.sndUna, m.sndNxt, m.rcvNxt, m.rcvAdv = c.snd.una, c.snd.una, c.rcv.nxt, c.rcv.adv
 	}
 	w.seen[c.id] = m
 	return nil
@@ -140,17 +140,17 @@ func (w *watcher) step() error {
 			}
 			was, ok := w.seen[c.id]
 			now, err := was, error(nil)
-			if ok && was.iss == c.iss {
+			if ok && was.iss == c.snd.iss {
 				err = w.compare(&was, c)
 			} else {
-				now = moment{sndEdge: c.sndUna + c.sndWnd}
+				now = moment{sndEdge: c.snd.una + c.snd.wnd}
 			}
 			if err != nil {
 				return fmt.Errorf("%v, was %v: %w", c.state, was.state, err)
 			}
-			now.state, now.iss = c.state, c.iss
-			now.sndUna, now.sndNxt, now.rcvNxt, now.rcvAdv = c.sndUna, c.sndNxt, c.rcvNxt, c.rcvAdv
-			if edge := c.sndUna + c.sndWnd; was.state == StateSynSent || after(edge, now.sndEdge) {
+			now.state, now.iss = c.state, c.snd.iss
+			now.sndUna, now.sndNxt, now.rcvNxt, now.rcvAdv = c.snd.una, c.snd.nxt, c.rcv.nxt, c.rcv.adv
+			if edge := c.snd.una + c.snd.wnd; was.state == StateSynSent || after(edge, now.sndEdge) {
 				now.sndEdge = edge
 			}
 			w.seen[c.id] = now
@@ -170,15 +170,15 @@ func (w *watcher) compare(was *moment, c *Conn) error {
 		}
 	}
 	switch {
-	case before(c.sndUna, was.sndUna):
-		return fmt.Errorf("SND.UNA went back from %d to %d", was.sndUna, c.sndUna)
-	case before(c.sndNxt, was.sndNxt):
-		return fmt.Errorf("SND.NXT went back from %d to %d", was.sndNxt, c.sndNxt)
+	case before(c.snd.una, was.sndUna):
+		return fmt.Errorf("SND.UNA went back from %d to %d", was.sndUna, c.snd.una)
+	case before(c.snd.nxt, was.sndNxt):
+		return fmt.Errorf("SND.NXT went back from %d to %d", was.sndNxt, c.snd.nxt)
 	case was.state == StateSynSent:
-	case before(c.rcvNxt, was.rcvNxt):
-		return fmt.Errorf("RCV.NXT went back from %d to %d", was.rcvNxt, c.rcvNxt)
-	case before(c.rcvAdv, was.rcvAdv):
-		return fmt.Errorf("the window's edge went back from %d to %d", was.rcvAdv, c.rcvAdv)
+	case before(c.rcv.nxt, was.rcvNxt):
+		return fmt.Errorf("RCV.NXT went back from %d to %d", was.rcvNxt, c.rcv.nxt)
+	case before(c.rcv.adv, was.rcvAdv):
+		return fmt.Errorf("the window's edge went back from %d to %d", was.rcvAdv, c.rcv.adv)
 	}
 	return nil
 }

@@ -73,7 +73,7 @@ func TestGoodput(t *testing.T) {
 	}{
 		{"cubic, a buffer of one BDP", Config{}, bottleneck(1.25e6, 40*time.Millisecond, 1), 8 * time.Second, 1.1e6, 0.02},
 		{"cubic, a buffer of a quarter", Config{}, bottleneck(2.5e6, 40*time.Millisecond, 0.25), 4 * time.Second, 1.8e6, 0.02},
-		{"reno, a buffer of one BDP", Config{Reno: true}, bottleneck(1.25e6, 40*time.Millisecond, 1), 8 * time.Second, 1.1e6, 0.02},
+		{"reno, a buffer of one BDP", Config{Congestion: "reno"}, bottleneck(1.25e6, 40*time.Millisecond, 1), 8 * time.Second, 1.1e6, 0.02},
 		{"a long fat path", Config{}, bottleneck(12.5e6, 100*time.Millisecond, 1), 2400 * time.Millisecond, 9e6, 0.17},
 		// Mathis et al. give 0.87 MSS / (RTT sqrt(p)) for a receiver that delays its
 		// acknowledgements: 0.63 MB/s.
@@ -120,7 +120,7 @@ func TestFairness(t *testing.T) {
 		name string
 		cfg  Config
 		n    int
-	}{{"cubic", Config{}, 2}, {"reno", Config{Reno: true}, 3}} {
+	}{{"cubic", Config{}, 2}, {"reno", Config{Congestion: "reno"}, 3}} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newSim(t, 5, tc.cfg)
 			s.paths = [2]path{{delay: 10 * time.Millisecond, jitter: 100 * time.Microsecond, rate: 1.25e6, queue: 25000}, {delay: 10 * time.Millisecond}}

@@ -1,11 +1,11 @@
 package tcp
 
-// hystart is HyStart++ (RFC 9406): the first slow start ends when round trips
+// hystart is the state of HyStart++ (RFC 9406). The first slow start ends when round trips
 // become longer, before a queue overflows.
 type hystart struct {
 	roundEnd  uint32 // SND.NXT when the round began
-	last, cur uint32 // least round trips of the last round and this one, in microseconds
-	baseline  uint32 // least round trip when conservative slow start began; 0 outside of it
+	last, cur uint32 // minimum RTT of the last round and of this one, in microseconds
+	baseline  uint32 // minimum RTT when conservative slow start began; 0 outside of it
 	samples   uint8  // in this round
 	rounds    uint8  // of conservative slow start
 }
@@ -20,31 +20,31 @@ const (
 	hystartRounds    = 5
 )
 
-// slowStart opens the window by what was delivered (RFC 5681 section 3.1), and during
-// conservative slow start by a quarter of it.
+// slowStart opens the window by what was delivered (RFC 5681 section 3.1), or by a quarter of it
+// during conservative slow start.
 func (c *Conn) slowStart(delivered uint32) {
-	h := &c.hystart
-	if h.baseline != 0 && c.ssthresh == initialThresh {
+	h := &c.cc.alg.loss().hystart
+	if h.baseline != 0 && c.cc.ssthresh == initialThresh {
 		delivered /= hystartGrowth
 	}
-	c.cwnd = min(c.cwnd+delivered, max(c.ssthresh, c.cwnd))
+	c.cc.cwnd = min(c.cc.cwnd+delivered, max(c.cc.ssthresh, c.cc.cwnd), maxCwnd)
 }
 
-// watchRTT takes a round trip of the first slow start (RFC 9406 section 4.2).
-func (c *Conn) watchRTT(rtt uint32) {
-	if c.ssthresh != initialThresh || c.caState != caOpen {
+// hystartRTT takes a round trip of the first slow start (RFC 9406 section 4.2).
+func (c *Conn) hystartRTT(rtt uint32) {
+	if c.cc.ssthresh != initialThresh || c.rec.state != caOpen {
 		return
 	}
-	h := &c.hystart
-	if afterEq(c.sndUna, h.roundEnd) || h.cur == 0 {
+	h := &c.cc.alg.loss().hystart
+	if afterEq(c.snd.una, h.roundEnd) || h.cur == 0 {
 		if h.baseline != 0 {
 			if h.rounds++; h.rounds >= hystartRounds {
-				c.ssthresh = c.cwnd
+				c.cc.ssthresh = c.cc.cwnd
 				return
 			}
 		}
 		h.last, h.cur, h.samples = h.cur, ^uint32(0), 0
-		h.roundEnd = c.sndNxt
+		h.roundEnd = c.snd.nxt
 	}
 	h.cur = min(h.cur, rtt)
 	if h.samples < 255 {

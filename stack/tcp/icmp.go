@@ -2,7 +2,7 @@ package tcp
 
 import "syscall"
 
-// ICMPKind is what an ICMP error about one of our segments says.
+// ICMPKind is the meaning of an ICMP error for one of our segments.
 type ICMPKind uint8
 
 const (
@@ -13,16 +13,16 @@ const (
 	// ICMPUnreachable: network or host unreachable, time exceeded and the like,
 	// which may pass.
 	ICMPUnreachable
-	// ICMPNoNeighbour: this host itself found that the next hop does not answer. It
-	// is no message, and can't be forged.
+	// ICMPNoNeighbour: this host found that the next hop does not answer. No message
+	// arrived that could be forged.
 	ICMPNoNeighbour
 )
 
-// ICMP takes an ICMP error that quotes a segment of ours: its tuple, from our side,
-// and its sequence number. mtu is the next hop's for ICMPTooBig. Anybody can send
-// such a message, so it is believed as far as RFC 5927 says: only if it quotes what
-// is in flight, never to reset an established connection, and a path MTU only
-// if the segment quoted is larger. It reports whether the message was believed.
+// ICMP takes an ICMP error that quotes one of our segments: its tuple, seen from our side, and its
+// sequence number. mtu is the next hop's for ICMPTooBig. Anybody can send such a message, so the
+// rules of RFC 5927 apply: it is accepted only if it quotes what is in flight, it never resets an
+// established connection, and it lowers the path MTU only if the quoted segment is larger. ICMP
+// reports whether the message was accepted.
 func (e *Engine) ICMP(now int64, t *Tuple, seq uint32, kind ICMPKind, mtu int) bool {
 	e.now = now
 	ref := e.flows.find(t.hash(&e.flowKey), t)
@@ -30,7 +30,7 @@ func (e *Engine) ICMP(now int64, t *Tuple, seq uint32, kind ICMPKind, mtu int) b
 		return false
 	}
 	c := e.conns.at(ref)
-	if !within(seq, c.sndUna, c.sndNxt) { // RFC 5927 section 4.1
+	if !within(seq, c.snd.una, c.snd.nxt) { // RFC 5927 section 4.1
 		return false
 	}
 	switch {
@@ -41,56 +41,55 @@ func (e *Engine) ICMP(now int64, t *Tuple, seq uint32, kind ICMPKind, mtu int) b
 	case kind == ICMPNoNeighbour && c.state == StateSynSent:
 		c.fail(syscall.EHOSTUNREACH)
 	default:
-		// RFC 5927 section 5.2: an error of a connection that is established may
-		// pass; the retransmission timeout decides, and then says why.
-		c.soft = uint8(syscall.EHOSTUNREACH)
+		// RFC 5927 section 5.2: an error on an established connection may pass. If it
+		// does not, the connection times out with this error.
+		c.softErr = uint8(syscall.EHOSTUNREACH)
 	}
 	return true
 }
 
-// plateaus are RFC 1191 section 7.1's, for routers that do not say their MTU.
+// plateaus are those of RFC 1191 section 7.1, for routers that do not report their MTU.
 var plateaus = [...]int{17914, 8166, 4352, 2002, 1492, 1006}
 
-// pathMTU lowers the MSS to what a router has said, and sends again what was too
-// large for it. That is no sign of congestion (RFC 1191 section 6.4). It is never raised
-// again: a path that improves is not probed.
+// pathMTU lowers the MSS to what a router has reported, and retransmits the segments that are too
+// large. That is no sign of congestion (RFC 1191 section 6.4). The MSS is never raised again.
 func (c *Conn) pathMTU(seq uint32, mtu int) bool {
 	e := c.e
 	if c.state == StateSynSent || c.state == StateSynReceived {
 		return false // a SYN is never too big
 	}
-	headers, least := headers4, minMTU
+	headers, lowest := headers4, minMTU
 	if !c.tuple.Is4() {
-		headers, least = headers6, minMTU6 // RFC 8201 section 4
+		headers, lowest = headers6, minMTU6 // RFC 8201 section 4
 	}
 	var size int
-	for ref := c.segHead; ref != 0; ref = e.segs.at(ref).next {
+	for ref := c.flight.head; ref != 0; ref = e.segs.at(ref).next {
 		if g := e.segs.at(ref); within(seq, g.seq, g.end) {
-			size = headers + int(g.data()) + int(uint32(c.mss)-c.maxPayload())
+			size = headers + int(g.data()) + int(uint32(c.snd.mss)-c.maxPayload())
 		}
 	}
-	if mtu < least {
-		// Older routers say nothing: RFC 1191 section 5.
+	if mtu < lowest {
+		// RFC 1191 section 5: older routers do not report the MTU.
 		if mtu != 0 {
-			mtu = least
+			mtu = lowest
 		} else {
-			mtu = least
+			mtu = lowest
 			for i := len(plateaus) - 1; i >= 0 && plateaus[i] < size; i-- {
 				mtu = plateaus[i]
 			}
 		}
 	}
-	if size <= mtu || mtu-headers >= int(c.mss) { // RFC 5927 section 7.2
+	if size <= mtu || mtu-headers >= int(c.snd.mss) { // RFC 5927 section 7.2
 		return false
 	}
-	c.mss = uint16(mtu - headers)
-	most := c.maxPayload()
-	for ref := c.segHead; ref != 0; ref = e.segs.at(ref).next {
-		if e.segs.at(ref).data() > most {
+	c.snd.mss = uint16(mtu - headers)
+	full := c.maxPayload()
+	for ref := c.flight.head; ref != 0; ref = e.segs.at(ref).next {
+		if e.segs.at(ref).data() > full {
 			c.markLost(ref)
 		}
 	}
 	c.armLoss()
-	c.pend()
+	c.schedule()
 	return true
 }

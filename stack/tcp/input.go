@@ -13,9 +13,9 @@ func (c *Conn) input(s *Segment) {
 	if c.flags&flagKeepAlive != 0 {
 		c.keepAlive()
 	}
-	if c.state == StateSynReceived && s.Flags&(FlagSYN|FlagACK|FlagRST) == FlagSYN|FlagACK && s.Seq == c.rcvNxt-1 && s.Ack == c.sndNxt {
-		// The other half of a simultaneous open (RFC 9293 section 3.5, figure 8): its
-		// SYN is known, its ACK is new.
+	if c.state == StateSynReceived && s.Flags&(FlagSYN|FlagACK|FlagRST) == FlagSYN|FlagACK && s.Seq == c.rcv.nxt-1 && s.Ack == c.snd.nxt {
+		// The SYN-ACK of a simultaneous open (RFC 9293 section 3.5, figure 8): the SYN
+		// was received before, the ACK is new.
 		s.Seq++
 		s.Flags &^= FlagSYN
 	}
@@ -31,8 +31,8 @@ func (c *Conn) input(s *Segment) {
 		return
 	}
 	if s.Flags&FlagSYN != 0 {
-		// RFC 5961 section 4.2: a SYN is never believed. The challenge makes a peer
-		// that did lose its state answer with a RST.
+		// RFC 5961 section 4.2: a SYN does not reset the connection. A peer that has
+		// lost its state answers the challenge with a RST.
 		c.challenge()
 		return
 	}
@@ -41,7 +41,7 @@ func (c *Conn) input(s *Segment) {
 		return
 	}
 	if c.state == StateSynReceived {
-		if !after(s.Ack, c.sndUna) || after(s.Ack, c.sndNxt) {
+		if !after(s.Ack, c.snd.una) || after(s.Ack, c.snd.nxt) {
 			e.Reject(s)
 			return
 		}
@@ -49,131 +49,131 @@ func (c *Conn) input(s *Segment) {
 			return
 		}
 		c.synAcked(s)
-		c.sndWl1-- // this very segment updates the window, scaled
+		c.snd.wl1-- // so that this segment updates the window, with its scale
 		c.afterHandshake()
 	}
-	if !c.inputAck(s) || c.state.over() {
+	if !c.processAck(s) || c.state.ended() {
 		return
 	}
 	if newest {
-		// Only now: a forged segment that got here could make PAWS drop all others.
-		c.tsRecent, c.tsAge = s.TSVal, e.millis()
+		// Not before: the timestamp of a forged segment could make PAWS drop all others.
+		c.ts.recent, c.ts.recentAt = s.TSVal, e.millis()
 	}
 	c.receive(s)
 }
 
-// checkTimestamp is RFC 7323 section 5. ok is false if the segment is to be dropped,
-// for PAWS; newest says that TS.Recent becomes its timestamp, if it is accepted.
+// checkTimestamp is RFC 7323 section 5. ok is false if PAWS drops the segment. newest is true if
+// the segment's timestamp becomes TS.Recent once the segment is accepted.
 func (c *Conn) checkTimestamp(s *Segment) (ok, newest bool) {
 	if c.flags&flagTS == 0 {
 		return true, false
 	}
 	if !s.HasTS {
-		// RFC 7323 section 3.2: dropped once timestamps were negotiated, but for RST.
+		// RFC 7323 section 3.2: only a RST may lack the negotiated timestamps.
 		if s.Flags&FlagRST != 0 {
 			return true, false
 		}
 		c.e.stats.Dropped++
 		return false, false
 	}
-	if before(s.TSVal, c.tsRecent) {
+	if before(s.TSVal, c.ts.recent) {
 		if s.Flags&FlagRST != 0 {
 			return true, false
 		}
-		// Section 5.5: a TS.Recent of 24 days ago says nothing.
-		if c.e.millis()-c.tsAge < 24*24*3600*1000 {
+		// Section 5.5: a TS.Recent is not valid after 24 days.
+		if c.e.millis()-c.ts.recentAt < 24*24*3600*1000 {
 			c.e.stats.PAWS++
-			c.refuse(s)
+			c.ackUnacceptable(s)
 			return false, false
 		}
 	}
-	// Section 4.3: the timestamp of the segment that Last.ACK.sent falls in.
-	return true, beforeEq(s.Seq, c.lastAck) && !after(c.rcvNxt, s.Seq+s.length())
+	// Section 4.3: TS.Recent is taken from the segment that Last.ACK.sent falls in.
+	return true, beforeEq(s.Seq, c.rcv.lastAck) && !after(c.rcv.nxt, s.Seq+s.length())
 }
 
-// refuse acknowledges a segment that is dropped, so that its sender learns where we are
-// (RFC 9293 section 3.10.7.4, first). A duplicate is reported as such (RFC 2883).
-func (c *Conn) refuse(s *Segment) {
-	if s.Flags&FlagSYN != 0 && c.state == StateSynReceived && s.Seq == c.rcvNxt-1 {
-		// The SYN again: our answer was lost.
-		c.flags |= flagOweSyn
-		c.pend()
+// ackUnacceptable acknowledges a segment that is dropped, so that its sender learns what we expect
+// (RFC 9293 section 3.10.7.4, first). A duplicate is reported (RFC 2883).
+func (c *Conn) ackUnacceptable(s *Segment) {
+	if s.Flags&FlagSYN != 0 && c.state == StateSynReceived && s.Seq == c.rcv.nxt-1 {
+		// The peer repeats its SYN: our SYN-ACK was lost.
+		c.flags |= flagSendSYN
+		c.schedule()
 		return
 	}
-	if n := uint32(len(s.Payload)); n > 0 && before(s.Seq, c.rcvNxt) {
+	if n := uint32(len(s.Payload)); n > 0 && before(s.Seq, c.rcv.nxt) {
 		c.e.stats.Duplicates++
-		c.oweDSack(s.Seq, minSeq(s.Seq+n, c.rcvNxt))
+		c.reportDSACK(s.Seq, minSeq(s.Seq+n, c.rcv.nxt))
 	}
 	if s.length() == 0 && !c.mayChallenge() {
-		return // an endless exchange of ACKs is cut off here
+		return // this ends an endless exchange of ACKs
 	}
 	c.flags |= flagAckNow
-	c.pend()
+	c.schedule()
 }
 
-// trim is the check of the sequence number, and cuts off what lies outside of the
-// window. It returns false if nothing acceptable is left.
+// trim checks the sequence number, and cuts off what lies outside of the window. It returns false
+// if nothing acceptable is left.
 func (c *Conn) trim(s *Segment) bool {
-	wnd := c.rcvAdv - c.rcvNxt
+	wnd := c.rcv.adv - c.rcv.nxt
 	n := s.length()
 	ok := false
 	switch {
 	case n == 0 && wnd == 0:
-		ok = s.Seq == c.rcvNxt
+		ok = s.Seq == c.rcv.nxt
 	case n == 0:
-		ok = within(s.Seq, c.rcvNxt, c.rcvAdv) || s.Seq == c.rcvNxt
+		ok = within(s.Seq, c.rcv.nxt, c.rcv.adv) || s.Seq == c.rcv.nxt
 	case wnd == 0:
-		// Nothing of it fits, yet its ACK, or RST, counts.
-		ok = s.Seq == c.rcvNxt
+		// None of its data fits, but its ACK or RST is processed.
+		ok = s.Seq == c.rcv.nxt
 	default:
-		ok = within(s.Seq, c.rcvNxt, c.rcvAdv) || within(s.Seq+n-1, c.rcvNxt, c.rcvAdv)
-		// A segment around the whole window has a middle that fits.
-		ok = ok || before(s.Seq, c.rcvNxt) && after(s.Seq+n, c.rcvAdv)
+		ok = within(s.Seq, c.rcv.nxt, c.rcv.adv) || within(s.Seq+n-1, c.rcv.nxt, c.rcv.adv)
+		// A segment may cover the whole window.
+		ok = ok || before(s.Seq, c.rcv.nxt) && after(s.Seq+n, c.rcv.adv)
 	}
 	if !ok {
 		if s.Flags&FlagRST == 0 {
 			c.e.stats.Dropped++
-			c.refuse(s)
+			c.ackUnacceptable(s)
 		}
 		return false
 	}
 	if s.Flags&(FlagSYN|FlagRST) != 0 {
 		return true
 	}
-	if before(s.Seq, c.rcvNxt) {
-		dup := min(c.rcvNxt-s.Seq, uint32(len(s.Payload)))
+	if before(s.Seq, c.rcv.nxt) {
+		dup := min(c.rcv.nxt-s.Seq, uint32(len(s.Payload)))
 		if dup > 0 {
-			c.oweDSack(s.Seq, s.Seq+dup)
+			c.reportDSACK(s.Seq, s.Seq+dup)
 			c.flags |= flagAckNow
-			c.pend()
+			c.schedule()
 		}
 		s.Payload = s.Payload[dup:]
 		s.Seq += dup
 	}
-	if end := s.Seq + uint32(len(s.Payload)); after(end, c.rcvAdv) {
-		cut := min(end-c.rcvAdv, uint32(len(s.Payload)))
+	if end := s.Seq + uint32(len(s.Payload)); after(end, c.rcv.adv) {
+		cut := min(end-c.rcv.adv, uint32(len(s.Payload)))
 		s.Payload = s.Payload[:uint32(len(s.Payload))-cut]
 		s.Flags &^= FlagFIN
 		c.flags |= flagAckNow
-		c.pend()
-	} else if s.Flags&FlagFIN != 0 && end == c.rcvAdv && n > 0 && wnd == 0 {
+		c.schedule()
+	} else if s.Flags&FlagFIN != 0 && end == c.rcv.adv && n > 0 && wnd == 0 {
 		s.Flags &^= FlagFIN
 		c.flags |= flagAckNow
-		c.pend()
+		c.schedule()
 	}
 	return true
 }
 
-// inputReset is RFC 5961 section 3.2: only a RST with exactly the next sequence number
-// is believed at once; any other one in the window is challenged.
+// inputReset is RFC 5961 section 3.2. Only a RST with exactly RCV.NXT resets the connection. Any
+// other one in the window is challenged.
 func (c *Conn) inputReset(s *Segment) {
-	if s.Seq != c.rcvNxt {
+	if s.Seq != c.rcv.nxt {
 		c.challenge()
 		return
 	}
 	switch c.state {
 	case StateSynReceived:
-		// Section 3.10.7.4, second: back to LISTEN without a word.
+		// RFC 9293 section 3.10.7.4, second: back to LISTEN, without a notification.
 		c.fail(syscall.ECONNREFUSED)
 	case StateCloseWait:
 		c.fail(syscall.EPIPE)
@@ -184,25 +184,24 @@ func (c *Conn) inputReset(s *Segment) {
 	}
 }
 
-// bucket bounds how often something is done in a second.
-type bucket struct {
+// rateLimit limits how often something is done in a second.
+type rateLimit struct {
 	done   int
 	second int64
 }
 
-func (b *bucket) take(now int64, most int) bool {
+func (b *rateLimit) allow(now int64, limit int) bool {
 	if s := now >> 30; s != b.second {
-		*b = bucket{second: s}
+		*b = rateLimit{second: s}
 	}
 	b.done++
-	return b.done <= most
+	return b.done <= limit
 }
 
-// Bounds of what segments can make an engine send that are of no use to its own
-// connections: challenge ACKs (RFC 5961 section 7) and the like, and RSTs for
-// segments of no connection. A connection sends at most two challenges a second,
-// so that a blind attacker can't learn of one connection by what another has used
-// up (CVE-2016-5696).
+// Limits of the replies that attackers can cause: challenge ACKs (RFC 5961 section 7) and
+// other ACKs of unacceptable segments, and RSTs for segments without a connection. A
+// connection sends at most two challenges a second. So a blind attacker can't use up the
+// limit on one connection to learn about another (CVE-2016-5696).
 const (
 	challengesPerSecond = 1000
 	resetsPerSecond     = 5000
@@ -211,21 +210,21 @@ const (
 func (c *Conn) mayChallenge() bool {
 	e := c.e
 	ms := e.millis() | 1 // 0 is never
-	if c.challenged != 0 && ms-c.challenged < 500 {
+	if c.challengedAt != 0 && ms-c.challengedAt < 500 {
 		return false
 	}
-	if !e.challenges.take(e.now, challengesPerSecond) {
+	if !e.challenges.allow(e.now, challengesPerSecond) {
 		return false
 	}
-	c.challenged = ms
+	c.challengedAt = ms
 	return true
 }
 
-// challenge sends an ACK to a peer whose segment is suspect.
+// challenge sends an ACK in reply to a suspicious segment.
 func (c *Conn) challenge() {
 	if c.mayChallenge() {
 		c.e.stats.ChallengeAcks++
 		c.flags |= flagAckNow
-		c.pend()
+		c.schedule()
 	}
 }

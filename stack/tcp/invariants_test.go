@@ -13,8 +13,8 @@ func (e *Engine) check() error {
 				continue
 			}
 			live++
-			used += connCost + int64(c.rcvGrant) + int64(c.sq.mem) + int64(c.segs)*segCost
-			chunkBytes += int64(c.sq.mem) + int64(c.rq.mem) + int64(c.ooo.mem)
+			used += connCost + int64(c.rcv.buf) + int64(c.snd.queue.mem) + int64(c.flight.segs)*segCost
+			chunkBytes += int64(c.snd.queue.mem) + int64(c.rcv.queue.mem) + int64(c.rcv.ooo.mem)
 			if c.flags&flagInTable != 0 {
 				inTable++
 				if e.flows.find(c.hash, &c.tuple) != c.id {
@@ -72,29 +72,29 @@ func (q *queue) check(cs *chunks) error {
 
 func (c *Conn) checkSent() (n int, err error) {
 	e := c.e
-	if err := c.sq.check(e.chunks); err != nil {
+	if err := c.snd.queue.check(e.chunks); err != nil {
 		return 0, fmt.Errorf("send %w", err)
 	}
-	if c.state.over() {
-		if c.segHead != 0 || c.sq.n != 0 {
+	if c.state.ended() {
+		if c.flight.head != 0 || c.snd.queue.n != 0 {
 			return 0, fmt.Errorf("has something to send")
 		}
 		return 0, nil
 	}
-	seq := c.sndUna
+	seq := c.snd.una
 	if c.state == StateSynSent || c.state == StateSynReceived {
-		if c.sndUna != c.iss || c.sndNxt != c.iss+1 || c.segHead != 0 {
+		if c.snd.una != c.snd.iss || c.snd.nxt != c.snd.iss+1 || c.flight.head != 0 {
 			return 0, fmt.Errorf("sent before the handshake ended")
 		}
 		return 0, nil
 	}
 	var lost, sacked, prev uint32
 	sackedSegs, timed, lostSeen := 0, 0, false
-	run := c.sndUna // all to here is SACKed, by the links of runs
-	for ref := c.segHead; ref != 0; ref = e.segs.at(ref).next {
+	run := c.snd.una // all to here is SACKed, by the links of runs
+	for ref := c.flight.head; ref != 0; ref = e.segs.at(ref).next {
 		g := e.segs.at(ref)
 		n++
-		lostSeen = lostSeen || ref == c.lostHint
+		lostSeen = lostSeen || ref == c.flight.lostHint
 		switch {
 		case g.seq != seq || !before(g.seq, g.end):
 			return 0, fmt.Errorf("segment from %d to %d, want it from %d", g.seq, g.end, seq)
@@ -110,7 +110,7 @@ func (c *Conn) checkSent() (n int, err error) {
 		}
 		if g.flags&segSacked != 0 && g.tnext != 0 {
 			last := e.segs.at(g.tnext)
-			if !after(last.seq, g.seq) || after(last.end, c.sndNxt) {
+			if !after(last.seq, g.seq) || after(last.end, c.snd.nxt) {
 				return 0, fmt.Errorf("the run of the segment at %d leads to %d", g.seq, last.seq)
 			}
 			if after(last.end, run) {
@@ -118,7 +118,7 @@ func (c *Conn) checkSent() (n int, err error) {
 			}
 		}
 		if g.data() > 0 {
-			if got, want := c.offsetOf(g.place), g.seq-c.sndUna; got != want {
+			if got, want := c.offsetOf(g.pos), g.seq-c.snd.una; got != want {
 				return 0, fmt.Errorf("segment at %d of the queue, want %d", got, want)
 			}
 		}
@@ -136,16 +136,16 @@ func (c *Conn) checkSent() (n int, err error) {
 		}
 		seq, prev = g.end, ref
 	}
-	if n != int(c.segs) {
-		return 0, fmt.Errorf("%d segments in flight, want %d", c.segs, n)
+	if n != int(c.flight.segs) {
+		return 0, fmt.Errorf("%d segments in flight, want %d", c.flight.segs, n)
 	}
-	if seq != c.sndNxt || prev != c.segTail {
-		return 0, fmt.Errorf("segments end at %d, SND.NXT is %d", seq, c.sndNxt)
+	if seq != c.snd.nxt || prev != c.flight.tail {
+		return 0, fmt.Errorf("segments end at %d, SND.NXT is %d", seq, c.snd.nxt)
 	}
-	if lost != c.lostBytes || sacked != c.sackedBytes || sackedSegs != int(c.sackedSegs) {
-		return 0, fmt.Errorf("lost %d, sacked %d: want %d and %d", c.lostBytes, c.sackedBytes, lost, sacked)
+	if lost != c.flight.lost || sacked != c.flight.sacked || sackedSegs != int(c.flight.sackedSegs) {
+		return 0, fmt.Errorf("lost %d, sacked %d: want %d and %d", c.flight.lost, c.flight.sacked, lost, sacked)
 	}
-	for ref := c.timeHead; ref != 0; ref = e.segs.at(ref).tnext {
+	for ref := c.flight.timeHead; ref != 0; ref = e.segs.at(ref).tnext {
 		g := e.segs.at(ref)
 		timed--
 		if g.tnext != 0 && g.at > e.segs.at(g.tnext).at {
@@ -155,24 +155,24 @@ func (c *Conn) checkSent() (n int, err error) {
 	if timed != 0 {
 		return 0, fmt.Errorf("%d segments are not in the list by time", timed)
 	}
-	if after(c.sndNxt, c.sndEnd()+1) {
-		return 0, fmt.Errorf("SND.NXT %d is beyond what was written, %d", c.sndNxt, c.sndEnd())
+	if after(c.snd.nxt, c.sndEnd()+1) {
+		return 0, fmt.Errorf("SND.NXT %d is beyond what was written, %d", c.snd.nxt, c.sndEnd())
 	}
-	if c.cursor.chunk != 0 {
-		want := min(c.sndNxt-c.sndUna, c.sq.n)
-		if got := c.offsetOf(c.cursor); got != want {
+	if c.snd.pos.chunk != 0 {
+		want := min(c.snd.nxt-c.snd.una, c.snd.queue.n)
+		if got := c.offsetOf(c.snd.pos); got != want {
 			return 0, fmt.Errorf("cursor at %d of the queue, want %d", got, want)
 		}
-	} else if c.sndNxt != c.sndUna && c.sq.n > 0 {
+	} else if c.snd.nxt != c.snd.una && c.snd.queue.n > 0 {
 		return 0, fmt.Errorf("no cursor with data in flight")
 	}
 	return n, nil
 }
 
 // offsetOf is how far a place is from the head of the send queue.
-func (c *Conn) offsetOf(pl place) uint32 {
+func (c *Conn) offsetOf(pl queuePos) uint32 {
 	n := uint32(0)
-	for ref := c.sq.head; ref != 0; ref = c.e.chunks.at(ref).next {
+	for ref := c.snd.queue.head; ref != 0; ref = c.e.chunks.at(ref).next {
 		h := c.e.chunks.at(ref)
 		if ref == pl.chunk {
 			return n + uint32(pl.off) - uint32(h.r)
@@ -184,24 +184,24 @@ func (c *Conn) offsetOf(pl place) uint32 {
 
 func (c *Conn) checkReceived() (n int, err error) {
 	e := c.e
-	if err := c.rq.check(e.chunks); err != nil {
+	if err := c.rcv.queue.check(e.chunks); err != nil {
 		return 0, fmt.Errorf("receive %w", err)
 	}
-	if c.state.over() || c.state == StateSynSent {
+	if c.state.ended() || c.state == StateSynSent {
 		return 0, nil
 	}
-	if before(c.rcvAdv, c.rcvNxt) && c.flags&flagRecvFin == 0 {
+	if before(c.rcv.adv, c.rcv.nxt) && c.flags&flagRecvFin == 0 {
 		return 0, fmt.Errorf("RCV.NXT is beyond the window")
 	}
-	if promised := c.rcvAdv - c.rcvNxt; int32(promised) > 0 && promised+c.rq.n > c.rcvGrant+2048 {
-		return 0, fmt.Errorf("promised %d, %d buffered, of %d", promised, c.rq.n, c.rcvGrant)
+	if promised := c.rcv.adv - c.rcv.nxt; int32(promised) > 0 && promised+c.rcv.queue.n > c.rcv.buf+2048 {
+		return 0, fmt.Errorf("promised %d, %d buffered, of %d", promised, c.rcv.queue.n, c.rcv.buf)
 	}
-	end, mem, recent := c.rcvNxt, uint32(0), 0
-	for ref := c.ooo.head; ref != 0; ref = e.ranges.at(ref).next {
+	end, mem, recent := c.rcv.nxt, uint32(0), 0
+	for ref := c.rcv.ooo.head; ref != 0; ref = e.ranges.at(ref).next {
 		r := e.ranges.at(ref)
 		n++
-		if !after(r.start, end) || r.end-r.start != r.q.n || after(r.end, c.rcvAdv) {
-			return 0, fmt.Errorf("range %d to %d of %d bytes after %d, window to %d", r.start, r.end, r.q.n, end, c.rcvAdv)
+		if !after(r.start, end) || r.end-r.start != r.q.n || after(r.end, c.rcv.adv) {
+			return 0, fmt.Errorf("range %d to %d of %d bytes after %d, window to %d", r.start, r.end, r.q.n, end, c.rcv.adv)
 		}
 		if err := r.q.check(e.chunks); err != nil {
 			return 0, fmt.Errorf("range %w", err)
@@ -209,28 +209,28 @@ func (c *Conn) checkReceived() (n int, err error) {
 		mem += r.q.mem
 		end = r.end
 	}
-	for ref := c.ooo.recent; ref != 0; ref = e.ranges.at(ref).rnext {
+	for ref := c.rcv.ooo.recent; ref != 0; ref = e.ranges.at(ref).rnext {
 		recent++
 	}
-	if n != int(c.ooo.n) || n != recent || mem != c.ooo.mem {
-		return 0, fmt.Errorf("%d ranges of %d bytes, %d by recency: says %d of %d", n, mem, recent, c.ooo.n, c.ooo.mem)
+	if n != int(c.rcv.ooo.n) || n != recent || mem != c.rcv.ooo.mem {
+		return 0, fmt.Errorf("%d ranges of %d bytes, %d by recency: says %d of %d", n, mem, recent, c.rcv.ooo.n, c.rcv.ooo.mem)
 	}
 	return n, nil
 }
 
 func (c *Conn) checkTimers() error {
-	if c.state.over() {
-		if c.node.slot != 0 {
+	if c.state.ended() {
+		if c.timers.node.slot != 0 {
 			return fmt.Errorf("a timer is armed")
 		}
 		return nil
 	}
 	due := false
-	for _, at := range []int64{c.lossAt, c.soonAt, c.ackAt, c.keepAt} {
+	for _, at := range []int64{c.timers.lossAt, c.timers.probeAt, c.timers.ackAt, c.timers.keepAt} {
 		due = due || at != 0
 	}
 	pending := c.flags&flagPending != 0
-	if due && c.node.slot == 0 && !pending {
+	if due && c.timers.node.slot == 0 && !pending {
 		return fmt.Errorf("a deadline is not on the wheel")
 	}
 	if due && !pending {
@@ -238,24 +238,24 @@ func (c *Conn) checkTimers() error {
 			return err
 		}
 	}
-	if (c.lossKind == lossNone) != (c.lossAt == 0) || (c.soonKind == soonNone) != (c.soonAt == 0) {
-		return fmt.Errorf("timer kinds %d, %d at %d, %d", c.lossKind, c.soonKind, c.lossAt, c.soonAt)
+	if (c.timers.lossKind == lossNone) != (c.timers.lossAt == 0) || (c.timers.probeKind == probeNone) != (c.timers.probeAt == 0) {
+		return fmt.Errorf("timer kinds %d, %d at %d, %d", c.timers.lossKind, c.timers.probeKind, c.timers.lossAt, c.timers.probeAt)
 	}
 	switch {
 	case pending:
-	case c.segHead != 0 && c.lossKind != lossRTO:
+	case c.flight.head != 0 && c.timers.lossKind != lossRTO:
 		return fmt.Errorf("in flight without a retransmission timer")
 	case c.state == StateSynSent || c.state == StateSynReceived:
-		if c.lossKind != lossRTO {
+		if c.timers.lossKind != lossRTO {
 			return fmt.Errorf("a handshake without a retransmission timer")
 		}
-	case c.wantsToSend() && c.lossKind == lossNone:
-		return fmt.Errorf("%d bytes to send, and no timer: window %d", c.unsent(), c.sndWnd)
+	case c.hasUnsent() && c.timers.lossKind == lossNone:
+		return fmt.Errorf("%d bytes to send, and no timer: window %d", c.unsent(), c.snd.wnd)
 	}
-	if c.flags&(flagAckNow|flagOweSyn) != 0 && !pending {
+	if c.flags&(flagAckNow|flagSendSYN) != 0 && !pending {
 		return fmt.Errorf("owes a segment, and is not pending: flags %b", c.flags)
 	}
-	if c.flags&flagAckLater != 0 && c.ackAt == 0 && !pending {
+	if c.flags&flagAckDelayed != 0 && c.timers.ackAt == 0 && !pending {
 		return fmt.Errorf("owes an ACK without a timer")
 	}
 	return nil
@@ -264,17 +264,17 @@ func (c *Conn) checkTimers() error {
 // checkWheel: the connection's place on the wheel comes, and not after its first deadline.
 func (c *Conn) checkWheel() error {
 	w, first := &c.e.wheel, int64(0)
-	for _, at := range []int64{c.lossAt, c.soonAt, c.ackAt, c.keepAt} {
+	for _, at := range []int64{c.timers.lossAt, c.timers.probeAt, c.timers.ackAt, c.timers.keepAt} {
 		if at != 0 && (first == 0 || at < first) {
 			first = at
 		}
 	}
 	tick := max(uint64(first+tickDuration-1)>>tickLog2, w.tick+1)
 	switch {
-	case int32(c.node.tick-uint32(w.tick)) <= 0:
-		return fmt.Errorf("armed for a tick that has passed, by %d", uint32(w.tick)-c.node.tick)
-	case int32(c.node.tick-uint32(tick)) > 0:
-		return fmt.Errorf("armed %d ticks after its deadline", c.node.tick-uint32(tick))
+	case int32(c.timers.node.tick-uint32(w.tick)) <= 0:
+		return fmt.Errorf("armed for a tick that has passed, by %d", uint32(w.tick)-c.timers.node.tick)
+	case int32(c.timers.node.tick-uint32(tick)) > 0:
+		return fmt.Errorf("armed %d ticks after its deadline", c.timers.node.tick-uint32(tick))
 	}
 	return nil
 }

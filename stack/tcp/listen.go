@@ -19,7 +19,7 @@ type Listener struct {
 	key      listenKey
 	backlog  int
 	halfOpen int
-	queue    []uint32 // connections not yet accepted, oldest at queue[first]
+	queue    []uint32 // connections that wait for Accept, the oldest at queue[first]
 	first    int
 	closed   bool
 	shares   bool
@@ -27,19 +27,18 @@ type Listener struct {
 	cookieAt int64     // when the last SYN cookie was sent
 }
 
-// Listen has connections to addr accepted. The unspecified IPv4 address stands for
-// all IPv4 addresses, the unspecified IPv6 address for all there are, or with
-// v6only for all of IPv6. backlog bounds the connections that are not accepted
-// yet, and as many whose handshake is under way.
+// Listen accepts connections to addr. The unspecified IPv4 address means all IPv4 addresses. The
+// unspecified IPv6 address means all addresses, or with v6only all IPv6 addresses. backlog bounds
+// the connections that wait for Accept, and separately those in a handshake.
 //
-// A segment goes to the listener of its address, else to that of its family, else
-// to the one for both. It returns EADDRINUSE if there is such a listener already.
+// A segment goes to the listener of its address, else to that of its family, else to the one for
+// both. Listen returns EADDRINUSE if there is such a listener already.
 func (e *Engine) Listen(addr netip.AddrPort, v6only bool, backlog int) (*Listener, error) {
 	return e.listen(addr, v6only, backlog, false)
 }
 
-// ListenShared is Listen beside others that were opened by ListenShared. A
-// connection is given to one of them by the hash of its name, as SO_REUSEPORT has it.
+// ListenShared is Listen beside others that ListenShared opened. The hash of a connection's tuple
+// chooses one of them, as SO_REUSEPORT does.
 func (e *Engine) ListenShared(addr netip.AddrPort, v6only bool, backlog int) (*Listener, error) {
 	return e.listen(addr, v6only, backlog, true)
 }
@@ -63,7 +62,7 @@ func (e *Engine) listen(addr netip.AddrPort, v6only bool, backlog int, share boo
 	return l, nil
 }
 
-// listener is the one for connection t, whose hash is given.
+// listener returns the listener for a connection with this tuple and hash.
 func (e *Engine) listener(t *Tuple, hash uint32) *Listener {
 	l := e.listenerGroup(t)
 	if l == nil || l.next == nil {
@@ -79,7 +78,7 @@ func (e *Engine) listener(t *Tuple, hash uint32) *Listener {
 	return l
 }
 
-// listenerGroup is the first of the listeners for t.
+// listenerGroup returns the first of the listeners for t.
 func (e *Engine) listenerGroup(t *Tuple) *Listener {
 	key := listenKey{addr: t.Local, port: t.LocalPort, family: 6}
 	any4 := [16]byte{10: 0xff, 11: 0xff}
@@ -101,8 +100,8 @@ func (e *Engine) listenerGroup(t *Tuple) *Listener {
 // Addr is the address given to Listen.
 func (l *Listener) Addr() netip.AddrPort { return addrPort(&l.key.addr, l.key.port) }
 
-// Accept returns the connection that waits longest, or ErrWouldBlock. It is the
-// caller's from then on.
+// Accept returns the connection that has waited longest, or ErrWouldBlock. The caller then holds
+// the connection.
 func (l *Listener) Accept() (*Conn, error) {
 	if l.closed {
 		return nil, syscall.EINVAL
@@ -111,14 +110,14 @@ func (l *Listener) Accept() (*Conn, error) {
 		c := l.e.conns.at(l.queue[l.first])
 		l.first++
 		c.listener = nil
-		if c.state.over() && c.err != 0 && c.rq.n == 0 {
+		if c.state.ended() && c.err != 0 && c.rcv.queue.n == 0 {
 			c.release() // reset while it waited
 			continue
 		}
 		c.flags |= flagOwned
-		if c.state.over() {
+		if c.state.ended() {
 			c.notify(Readable | Closed)
-		} else if c.rq.n > 0 || c.flags&flagRecvFin != 0 {
+		} else if c.rcv.queue.n > 0 || c.flags&flagRecvFin != 0 {
 			c.notify(Readable)
 		}
 		return c, nil
@@ -127,11 +126,11 @@ func (l *Listener) Accept() (*Conn, error) {
 	return nil, ErrWouldBlock
 }
 
-// Waiting is how many connections are not yet accepted.
+// Waiting returns how many connections wait for Accept.
 func (l *Listener) Waiting() int { return len(l.queue) - l.first }
 
-// Close stops listening. Connections not accepted are reset; handshakes under way
-// are when they end.
+// Close stops listening. Connections that wait for Accept are reset, and those in a handshake when
+// it ends.
 func (l *Listener) Close() {
 	if l.closed {
 		return
@@ -142,7 +141,7 @@ func (l *Listener) Close() {
 		c := l.e.conns.at(id)
 		c.listener = nil
 		c.events = 0
-		if c.state.over() {
+		if c.state.ended() {
 			c.release()
 		} else {
 			c.reset(0)
@@ -168,8 +167,8 @@ func (e *Engine) unlisten(l *Listener) {
 	first.next = l.next
 }
 
-// listenInput is for segments of no connection: LISTEN and CLOSED of RFC 9293
-// sections 3.10.7.1 and 3.10.7.2.
+// listenInput processes segments without a connection: LISTEN and CLOSED of RFC 9293 sections
+// 3.10.7.1 and 3.10.7.2.
 func (e *Engine) listenInput(s *Segment, hash uint32) Verdict {
 	l := e.listener(&s.Tuple, hash)
 	if l == nil {
@@ -182,12 +181,12 @@ func (e *Engine) listenInput(s *Segment, hash uint32) Verdict {
 		if s.Flags&FlagSYN != 0 {
 			return NoConnection
 		}
-		c, ok := e.takeCookie(l, s, hash)
+		c, ok := e.acceptCookie(l, s, hash)
 		if !ok {
 			return NoConnection
 		}
 		if c != nil {
-			c.run(s)
+			c.process(s)
 		}
 		return Taken
 	case s.Flags&FlagSYN == 0 || s.Flags&FlagFIN != 0:
@@ -198,7 +197,7 @@ func (e *Engine) listenInput(s *Segment, hash uint32) Verdict {
 		return Taken
 	}
 	if l.halfOpen >= l.backlog || e.cfg.Memory-e.used < e.cfg.Memory/8 {
-		e.sendCookie(l, s) // what a flood of SYNs can take is bounded
+		e.sendCookie(l, s) // this bounds the memory of a SYN flood
 		return Taken
 	}
 	c := e.newConn(&s.Tuple, hash)
@@ -206,15 +205,15 @@ func (e *Engine) listenInput(s *Segment, hash uint32) Verdict {
 		e.stats.Overflows++
 		return Taken
 	}
-	e.halfOpened(l, c)
-	c.takeSyn(s)
-	c.flags |= flagOweSyn
-	c.pend()
+	e.addHalfOpen(l, c)
+	c.processSYN(s)
+	c.flags |= flagSendSYN
+	c.schedule()
 	return Taken
 }
 
-// halfOpened enters a connection in SYN-RECEIVED.
-func (e *Engine) halfOpened(l *Listener, c *Conn) {
+// addHalfOpen adds a connection in SYN-RECEIVED.
+func (e *Engine) addHalfOpen(l *Listener, c *Conn) {
 	c.state = StateSynReceived
 	c.flags |= flagPassive | flagInTable
 	c.listener = l
@@ -223,38 +222,38 @@ func (e *Engine) halfOpened(l *Listener, c *Conn) {
 	e.flows.insert(c.hash, c.id)
 }
 
-// takeSyn reads the peer's SYN: its sequence number and options.
-func (c *Conn) takeSyn(s *Segment) {
-	c.rcvNxt = s.Seq + 1
-	c.rcvAdv, c.lastAck, c.drsSeq = c.rcvNxt, c.rcvNxt, c.rcvNxt
+// processSYN takes the sequence number and the options of the peer's SYN.
+func (c *Conn) processSYN(s *Segment) {
+	c.rcv.nxt = s.Seq + 1
+	c.rcv.adv, c.rcv.lastAck, c.rcv.drsSeq = c.rcv.nxt, c.rcv.nxt, c.rcv.nxt
 	// RFC 9293 section 3.7.1: 536 without the option, or 1220 for IPv6.
 	peer := uint16(defaultMSS)
 	if !c.tuple.Is4() {
 		peer = defaultMSS6
 	}
-	if s.HasMSS && s.MSS != 0 { // 0 says nothing
+	if s.HasMSS && s.MSS != 0 { // 0 is ignored
 		peer = max(s.MSS, minMSS)
 	}
-	c.mss = min(c.mss, peer)
+	c.snd.mss = min(c.snd.mss, peer)
 	if s.SackOK {
 		c.flags |= flagSack
 	}
 	if s.HasTS {
 		c.flags |= flagTS
-		c.tsRecent, c.tsAge = s.TSVal, c.e.millis()
+		c.ts.recent, c.ts.recentAt = s.TSVal, c.e.millis()
 	}
 	if s.HasScale {
 		c.flags |= flagScale
-		c.sndScale, c.rcvScale = s.Scale, c.e.rcvScale
+		c.snd.scale, c.rcv.scale = s.Scale, c.e.rcvScale
 	}
-	c.sndWnd = uint32(s.Window) // RFC 7323 section 2.2: that of a SYN is not scaled
-	c.maxWnd = c.sndWnd
-	c.sndWl1, c.sndWl2 = s.Seq, c.iss
+	c.snd.wnd = uint32(s.Window) // RFC 7323 section 2.2: a SYN's window is not scaled
+	c.snd.maxWnd = c.snd.wnd
+	c.snd.wl1, c.snd.wl2 = s.Seq, c.snd.iss
 	c.initCongestion()
 }
 
-// established moves a passive connection from SYN-RECEIVED to its listener's
-// queue. It returns false if there is no room for it, or no listener any more.
+// established moves a passive connection from SYN-RECEIVED to the queue of its listener. It returns
+// false if the queue is full or the listener is closed.
 func (c *Conn) established() bool {
 	l := c.listener
 	if l == nil { // a simultaneous open, dialed by the application
@@ -267,8 +266,8 @@ func (c *Conn) established() bool {
 		return false
 	}
 	if l.Waiting() >= l.backlog {
-		// The ACK is as if lost: the peer thinks itself connected, and our SYN-ACK
-		// comes again when there may be room.
+		// The ACK is dropped. The peer is connected, and answers our next SYN-ACK
+		// when there may be room.
 		c.e.stats.Overflows++
 		return false
 	}

@@ -86,13 +86,13 @@ func TestQueue(t *testing.T) {
 			}
 			from := rng.IntN(len(model))
 			n := rng.IntN(len(model) - from)
-			pl := q.skip(cs, q.settle(cs, place{}), uint32(from))
+			pl := q.skip(cs, q.normalize(cs, queuePos{}), uint32(from))
 			b := make([]byte, n)
 			after := q.copyAt(cs, pl, b)
 			if !bytes.Equal(b, model[from:from+n]) {
 				t.Fatalf("step %d: copied the wrong bytes", i)
 			}
-			if n > 0 && q.settle(cs, after) != q.settle(cs, q.skip(cs, pl, uint32(n))) {
+			if n > 0 && q.normalize(cs, after) != q.normalize(cs, q.skip(cs, pl, uint32(n))) {
 				t.Fatalf("step %d: the place after is wrong", i)
 			}
 		}
@@ -121,7 +121,7 @@ func TestChecksum(t *testing.T) {
 		}
 		tuple := MakeTuple(testPorts(simAddr[0]), testPorts(simAddr[1]))
 		b[16], b[17] = 0, 0
-		seal(b, tuple.pseudoSum())
+		setChecksum(b, tuple.pseudoSum())
 		// RFC 1071's plain sum of 16-bit words.
 		src, dst := tuple.Local[12:], tuple.Remote[12:]
 		words := append(append(append([]byte{0, wire.ProtoTCP, byte(n >> 8), byte(n)}, src...), dst...), b...)

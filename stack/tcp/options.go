@@ -22,11 +22,10 @@ const (
 // maxScale is the largest shift of a window (RFC 7323 section 2.3).
 const maxScale = 14
 
-// SackBlock is a range of sequence numbers that was received: Start is the first,
-// End the one after the last.
+// SackBlock is a range of sequence numbers that was received: from Start up to End, without it.
 type SackBlock struct{ Start, End uint32 }
 
-// Options are the options of a received segment that this TCP knows.
+// Options are the options of a received segment. Unknown ones are ignored.
 type Options struct {
 	TSVal, TSEcr uint32
 	MSS          uint16
@@ -42,8 +41,7 @@ type Options struct {
 // parse reads b, the bytes between the fixed header and the payload.
 func (o *Options) parse(b []byte) {
 	o.HasMSS, o.HasScale, o.HasTS, o.SackOK, o.Blocks = false, false, false, false, 0
-	// The form that RFC 7323 appendix A recommends, and nearly every data
-	// segment has.
+	// RFC 7323 appendix A recommends this form. Nearly all data segments have it.
 	if len(b) == timestampsLen && binary.BigEndian.Uint32(b) == optNop<<24|optNop<<16|optTimestamps<<8|10 {
 		o.HasTS = true
 		o.TSVal = binary.BigEndian.Uint32(b[4:])
@@ -70,8 +68,7 @@ func (o *Options) parse(b []byte) {
 	}
 }
 
-// set takes one option's value. An option of a known kind with a length that is
-// not its own is ignored.
+// set takes the value of one option. It ignores a known option with a wrong length.
 func (o *Options) set(kind byte, v []byte) {
 	switch kind {
 	case optMSS:
@@ -80,7 +77,7 @@ func (o *Options) set(kind byte, v []byte) {
 		}
 	case optScale:
 		if len(v) == 1 {
-			// RFC 7323 section 2.3: larger shifts are taken for 14.
+			// RFC 7323 section 2.3: 14 is used in place of a larger shift.
 			o.HasScale, o.Scale = true, min(v[0], maxScale)
 		}
 	case optSackOK:
@@ -110,7 +107,7 @@ func putTimestamps(b []byte, val, ecr uint32) {
 	binary.BigEndian.PutUint32(b[8:], ecr)
 }
 
-// synOptions are the options of a SYN, or of its answer.
+// synOptions are the options of a SYN or SYN-ACK.
 type synOptions struct {
 	mss    uint16
 	scale  int8 // -1 sends none
@@ -133,8 +130,8 @@ func (o *synOptions) len() int {
 	return n
 }
 
-// put writes the options in the order common to the field's stacks. SACK-permitted
-// takes the place of the timestamps' padding.
+// put writes the options in the order that most stacks use. SACK-permitted takes the place of the
+// padding of the timestamps.
 func (o *synOptions) put(b []byte) {
 	binary.BigEndian.PutUint32(b, optMSS<<24|4<<16|uint32(o.mss))
 	b = b[4:]

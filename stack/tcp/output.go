@@ -7,9 +7,9 @@ import (
 
 // Sizes of segments.
 const (
-	minMTU      = 576 // below it a path is not believed to be
+	minMTU      = 576 // lower path MTUs are not accepted
 	minMTU6     = 1280
-	minMSS      = 88 // what a peer may ask for: less would be all headers
+	minMSS      = 88 // the smallest MSS of a peer; with less, headers would prevail
 	defaultMSS  = 536
 	defaultMSS6 = 1220
 	headers4    = 20 + headerLen
@@ -29,48 +29,48 @@ type outputResult uint8
 
 const (
 	outputDone    outputResult = iota
-	outputMore                 // it had its share of this turn
-	outputNoFrame              // Output was short of frames
+	outputMore                 // it has used its share of this Flush
+	outputNoFrame              // Output had no frame
 )
 
-// output sends what the connection owes and may send: retransmissions, new data, and if
-// neither carried it, an ACK.
+// output sends what is due and allowed: retransmissions, new data, and an ACK if no other segment
+// carried it.
 func (c *Conn) output() outputResult {
 	if c.state == StateSynSent || c.state == StateSynReceived {
-		if c.flags&(flagOweSyn|flagAckNow) != 0 && !c.sendSyn() {
+		if c.flags&(flagSendSYN|flagAckNow) != 0 && !c.sendSyn() {
 			return outputNoFrame
 		}
 		return outputDone
 	}
-	if c.flags&flagPersist != 0 {
+	if c.flags&flagSendPersist != 0 {
 		if !c.sendPersist() {
 			return outputNoFrame
 		}
 	}
-	if c.flags&flagKeepProbe != 0 {
-		// RFC 1122 section 4.2.3.6: an old octet, which must be answered.
-		if !c.emit(c.sndNxt-1, 0, place{}, FlagACK) {
+	if c.flags&flagSendKeepAlive != 0 {
+		// RFC 1122 section 4.2.3.6: the peer must answer an old sequence number.
+		if !c.sendSegment(c.snd.nxt-1, 0, queuePos{}, FlagACK) {
 			return outputNoFrame
 		}
-		c.flags &^= flagKeepProbe
+		c.flags &^= flagSendKeepAlive
 	}
-	if c.flags&flagProbe != 0 {
-		if r := c.sendProbe(); r != outputDone {
+	if c.flags&flagSendTLP != 0 {
+		if r := c.sendTLP(); r != outputDone {
 			return r
 		}
 	}
 	r := c.outputData()
-	if r == outputDone && c.flags&flagAckNow != 0 && !c.emit(c.ackSeq(), 0, place{}, FlagACK) {
+	if r == outputDone && c.flags&flagAckNow != 0 && !c.sendSegment(c.ackSeq(), 0, queuePos{}, FlagACK) {
 		return outputNoFrame
 	}
-	if c.flags&flagAckLater != 0 && c.ackAt == 0 && c.flags&flagAckNow == 0 {
-		c.ackAt = c.e.now + int64(c.e.cfg.DelayedAck)
+	if c.flags&flagAckDelayed != 0 && c.timers.ackAt == 0 && c.flags&flagAckNow == 0 {
+		c.timers.ackAt = c.e.now + int64(c.e.cfg.DelayedAck)
 	}
 	return r
 }
 
-// outputData sends lost segments again and then new ones, as the congestion window
-// and the peer's allow.
+// outputData retransmits lost segments and then sends new ones, as the congestion window and the
+// peer's window allow.
 func (c *Conn) outputData() outputResult {
 	budget := c.e.cfg.Burst
 	for ref := c.nextLost(); ref != 0; ref = c.nextLost() {
@@ -79,27 +79,27 @@ func (c *Conn) outputData() outputResult {
 		}
 		g := c.e.segs.at(ref)
 		n := min(g.end-g.seq, c.maxPayload())
-		if p := c.pipe(); p > 0 && p+n > c.cwnd {
-			c.flags |= flagLimited
+		if p := c.pipe(); p > 0 && p+n > c.cc.cwnd {
+			c.flags |= flagCwndLimited
 			return outputDone
 		}
-		if !c.resend(ref) {
+		if !c.retransmit(ref) {
 			return outputNoFrame
 		}
 		budget--
 	}
 	sent := false
-	c.flags &^= flagLimited
+	c.flags &^= flagCwndLimited
 	for {
-		n, fin, ok := c.nextNew()
+		n, fin, ok := c.nextSegment()
 		if !ok {
 			break
 		}
 		if budget == 0 {
 			return outputMore
 		}
-		if c.segHead == 0 {
-			c.restart()
+		if c.flight.head == 0 {
+			c.restartIdle()
 		}
 		if !c.sendNew(n, fin) {
 			return outputNoFrame
@@ -108,57 +108,57 @@ func (c *Conn) outputData() outputResult {
 		budget--
 	}
 	if sent {
-		c.quick = 0
-		if c.soonKind == soonProbe {
-			c.soonKind, c.soonAt = soonNone, 0
+		c.rcv.quickAcks = 0
+		if c.timers.probeKind == probeTLP {
+			c.timers.probeKind, c.timers.probeAt = probeNone, 0
 		}
 		c.armLoss()
-	} else if c.segHead == 0 && c.lossKind != lossPersist && c.wantsToSend() {
-		// The window holds it back, and an update of it may get lost.
-		c.lossKind = lossPersist
-		c.backoff = 0
-		c.lossAt = c.e.now + c.timeoutAfter()
+	} else if c.flight.head == 0 && c.timers.lossKind != lossPersist && c.hasUnsent() {
+		// The window is closed, and an update of it may get lost.
+		c.timers.lossKind = lossPersist
+		c.timers.backoff = 0
+		c.timers.lossAt = c.e.now + c.timeoutAfter()
 	}
 	return outputDone
 }
 
-// wantsToSend reports whether there is data or a FIN that was never sent.
-func (c *Conn) wantsToSend() bool {
+// hasUnsent reports whether there is data or a FIN that was never sent.
+func (c *Conn) hasUnsent() bool {
 	return c.unsent() > 0 || c.flags&(flagFin|flagFinAcked) == flagFin && !c.finSent()
 }
 
-// usable is what of the peer's window is not used.
-func (c *Conn) usable() uint32 {
-	if edge := c.sndUna + c.sndWnd; after(edge, c.sndNxt) {
-		return edge - c.sndNxt
+// usableWindow is the unused part of the peer's window.
+func (c *Conn) usableWindow() uint32 {
+	if edge := c.snd.una + c.snd.wnd; after(edge, c.snd.nxt) {
+		return edge - c.snd.nxt
 	}
 	return 0
 }
 
-// maxPayload is the text of a full segment, with the options it will have.
+// maxPayload is the payload of a full segment, with the options that it will have.
 func (c *Conn) maxPayload() uint32 {
-	n := uint32(c.mss)
+	n := uint32(c.snd.mss)
 	if c.flags&flagTS != 0 {
 		n -= timestampsLen
 	}
 	return n
 }
 
-// nextNew decides whether a new segment can be sent, and how long it is. It is the
-// sender's avoidance of silly windows (RFC 1122 section 4.2.3.4).
-func (c *Conn) nextNew() (n uint32, fin, ok bool) {
-	unsent, usable := c.unsent(), c.usable()
+// nextSegment decides whether a new segment can be sent, and returns its length. It avoids silly
+// windows (RFC 1122 section 4.2.3.4).
+func (c *Conn) nextSegment() (n uint32, fin, ok bool) {
+	unsent, usable := c.unsent(), c.usableWindow()
 	full := c.maxPayload()
 	if k := c.sackLen(); k > 0 {
 		full -= uint32(k)
 	}
 	n = min(unsent, full)
 	fin = c.flags&(flagFin|flagFinAcked) == flagFin && !c.finSent() && n == unsent
-	if n == 0 && !fin || c.segs >= maxSegs {
+	if n == 0 && !fin || c.flight.segs >= maxSegs {
 		return 0, false, false
 	}
 	if n+b2u(fin) > usable {
-		// The FIN waits for the window as an octet does.
+		// A FIN needs room in the window, like an octet.
 		if fin = false; n > usable {
 			n = usable
 		}
@@ -169,15 +169,15 @@ func (c *Conn) nextNew() (n uint32, fin, ok bool) {
 	switch {
 	case n == full || fin:
 	case n == unsent:
-		if c.flags&flagNagle != 0 && c.segHead != 0 {
+		if c.flags&flagNagle != 0 && c.flight.head != 0 {
 			return 0, false, false
 		}
-	case n >= c.maxWnd/2:
+	case n >= c.snd.maxWnd/2:
 	default:
 		return 0, false, false
 	}
-	if p := c.pipe(); p > 0 && p+n > c.cwnd {
-		c.flags |= flagLimited
+	if p := c.pipe(); p > 0 && p+n > c.cc.cwnd {
+		c.flags |= flagCwndLimited
 		return 0, false, false
 	}
 	return n, fin, true
@@ -190,9 +190,9 @@ func b2u(b bool) uint32 {
 	return 0
 }
 
-// sendNew sends n bytes that were never sent, and the FIN if asked.
+// sendNew sends the next n bytes, and with fin the FIN.
 func (c *Conn) sendNew(n uint32, fin bool) bool {
-	from := c.sq.settle(c.e.chunks, c.cursor)
+	from := c.snd.queue.normalize(c.e.chunks, c.snd.pos)
 	fl, sf := uint8(FlagACK), segFlags(0)
 	if n > 0 && n == c.unsent() {
 		fl |= FlagPSH
@@ -201,26 +201,26 @@ func (c *Conn) sendNew(n uint32, fin bool) bool {
 		fl |= FlagFIN
 		sf = segFin
 	}
-	if !c.emit(c.sndNxt, n, from, fl) {
+	if !c.sendSegment(c.snd.nxt, n, from, fl) {
 		return false
 	}
-	seq := c.sndNxt
-	c.sndNxt += n + b2u(fin)
-	c.cursor = c.sq.skip(c.e.chunks, from, n)
-	c.addSegment(seq, c.sndNxt, from, sf)
-	c.prrOut += n
-	c.idleSince = c.e.now
+	seq := c.snd.nxt
+	c.snd.nxt += n + b2u(fin)
+	c.snd.pos = c.snd.queue.skip(c.e.chunks, from, n)
+	c.addSegment(seq, c.snd.nxt, from, sf)
+	c.rec.prrOut += n
+	c.cc.lastSent = c.e.now
 	return true
 }
 
-// resend sends a segment again; in pieces if the path has become too small for it.
-func (c *Conn) resend(ref uint32) bool {
+// retransmit sends a segment again. It splits the segment if the path MTU is now too small for it.
+func (c *Conn) retransmit(ref uint32) bool {
 	g := c.e.segs.at(ref)
-	most := c.maxPayload()
-	if g.data() > most && c.segs < math.MaxUint16 {
-		c.splitSegment(ref, most)
+	full := c.maxPayload()
+	if g.data() > full && c.flight.segs < math.MaxUint16 {
+		c.splitSegment(ref, full)
 	}
-	n := min(g.data(), most) // what is left over is found missing again
+	n := min(g.data(), full) // the rest is found missing again
 	fl := uint8(FlagACK)
 	if g.flags&segFin != 0 && n == g.data() {
 		fl |= FlagFIN
@@ -228,55 +228,55 @@ func (c *Conn) resend(ref uint32) bool {
 	if n > 0 && g.seq+n == c.sndEnd() {
 		fl |= FlagPSH
 	}
-	if !c.emit(g.seq, n, g.place, fl) {
+	if !c.sendSegment(g.seq, n, g.pos, fl) {
 		return false
 	}
-	c.prrOut += n
-	first := ref == c.segHead
-	c.resent(ref)
-	c.idleSince = c.e.now
-	if first && c.lossKind != lossRTO {
+	c.rec.prrOut += n
+	first := ref == c.flight.head
+	c.onRetransmit(ref)
+	c.cc.lastSent = c.e.now
+	if first && c.timers.lossKind != lossRTO {
 		c.startRTO()
 	}
 	return true
 }
 
-// sendPersist probes a window that is closed, or too small to be worth using. It
-// repeats an octet already acknowledged, which a receiver must answer (RFC 9293
-// section 3.10.7.4, first), so the sequence space does not run ahead of the window.
+// sendPersist probes a window that is closed, or too small to be used. It repeats an octet that was
+// acknowledged, and a receiver must reply to that (RFC 9293 section 3.10.7.4, first). So SND.NXT
+// does not go beyond the window.
 func (c *Conn) sendPersist() bool {
-	if n := min(c.unsent(), c.usable(), c.maxPayload()); n > 0 && c.segHead == 0 {
-		// RFC 1122 section 4.2.3.4: after the override timeout it is used after all.
+	if n := min(c.unsent(), c.usableWindow(), c.maxPayload()); n > 0 && c.flight.head == 0 {
+		// RFC 1122 section 4.2.3.4: after the override timeout a small window is used.
 		if !c.sendNew(n, false) {
 			return false
 		}
-		c.lossKind = lossNone
+		c.timers.lossKind = lossNone
 		c.armLoss()
-	} else if c.lossKind == lossPersist {
-		if !c.emit(c.sndUna-1, 0, place{}, FlagACK) {
+	} else if c.timers.lossKind == lossPersist {
+		if !c.sendSegment(c.snd.una-1, 0, queuePos{}, FlagACK) {
 			return false
 		}
 	}
-	c.flags &^= flagPersist
+	c.flags &^= flagSendPersist
 	return true
 }
 
-// ackSeq is the sequence number of a segment without text: SND.NXT, unless the
-// peer has taken back the window it was sent in.
+// ackSeq is the sequence number of a segment without data: SND.NXT, or the edge of the window if
+// the peer has shrunk it.
 func (c *Conn) ackSeq() uint32 {
-	edge := c.sndUna + c.sndWnd
-	if before(edge, c.sndNxt) && c.sndNxt-edge >= 1<<c.sndScale {
+	edge := c.snd.una + c.snd.wnd
+	if before(edge, c.snd.nxt) && c.snd.nxt-edge >= 1<<c.snd.scale {
 		return edge
 	}
-	return c.sndNxt
+	return c.snd.nxt
 }
 
-// sackLen is the length of the SACK option that is due.
+// sackLen is the length of the SACK option of the next segment.
 func (c *Conn) sackLen() int {
 	if c.flags&flagSack == 0 {
 		return 0
 	}
-	n := int(min(c.ooo.n, 4))
+	n := int(min(c.rcv.ooo.n, 4))
 	if c.flags&flagDSack != 0 {
 		n++
 	}
@@ -294,17 +294,17 @@ func (c *Conn) maxBlocks() int {
 	return 4
 }
 
-// emit makes a segment of n bytes of the send queue, from pl, and sends it. It
-// returns false if there was no frame.
-func (c *Conn) emit(seq, n uint32, pl place, fl uint8) bool {
+// sendSegment sends a segment with n bytes of the send queue, from pl on. It returns false if there
+// was no frame.
+func (c *Conn) sendSegment(seq, n uint32, pl queuePos, fl uint8) bool {
 	e := c.e
 	hdr := headerLen
 	if c.flags&flagTS != 0 {
 		hdr += timestampsLen
 	}
 	sack := c.sackLen()
-	if n > 0 && uint32(hdr+sack)+n > headerLen+uint32(c.mss) {
-		sack = 0 // the text was cut for a segment without
+	if n > 0 && uint32(hdr+sack)+n > headerLen+uint32(c.snd.mss) {
+		sack = 0 // the payload was cut for a segment without SACK
 	}
 	size := hdr + sack + int(n)
 	b := e.cfg.Output.Frame(c, &c.tuple, size)
@@ -314,29 +314,29 @@ func (c *Conn) emit(seq, n uint32, pl place, fl uint8) bool {
 	b = b[:size]
 	o := b[headerLen:]
 	if c.flags&flagTS != 0 {
-		putTimestamps(o, c.timestamp(), c.tsRecent)
+		putTimestamps(o, c.timestamp(), c.ts.recent)
 		o = o[timestampsLen:]
 	}
 	if sack > 0 {
 		c.putSack(o[:sack])
 	}
-	putHeader(b, &c.tuple, seq, c.rcvNxt, fl, c.offerWindow(), hdr+sack)
+	putHeader(b, &c.tuple, seq, c.rcv.nxt, fl, c.advertiseWindow(), hdr+sack)
 	if n > 0 {
-		c.sq.copyAt(e.chunks, pl, b[hdr+sack:])
+		c.snd.queue.copyAt(e.chunks, pl, b[hdr+sack:])
 	}
-	seal(b, uint64(c.pseudo))
+	setChecksum(b, uint64(c.pseudoSum))
 	e.cfg.Output.Send(c, b)
 	e.stats.Sent++
-	c.lastAck = c.rcvNxt
-	c.flags &^= flagAckNow | flagAckLater
-	c.ackAt = 0
+	c.rcv.lastAck = c.rcv.nxt
+	c.flags &^= flagAckNow | flagAckDelayed
+	c.timers.ackAt = 0
 	return true
 }
 
-// putSack fills an option of the length of b.
+// putSack writes a SACK option that fills b.
 func (c *Conn) putSack(b []byte) {
 	var blocks [4]SackBlock
-	k := c.blocks(blocks[:(len(b)-4)/sackBlockLen])
+	k := c.sackBlocks(blocks[:(len(b)-4)/sackBlockLen])
 	binary.BigEndian.PutUint32(b, optNop<<24|optNop<<16|optSack<<8|uint32(2+sackBlockLen*k))
 	for i, bl := range blocks[:k] {
 		binary.BigEndian.PutUint32(b[4+i*sackBlockLen:], bl.Start)
@@ -345,20 +345,20 @@ func (c *Conn) putSack(b []byte) {
 	c.flags &^= flagDSack
 }
 
-// offerWindow returns the header's window, and notes the promise. A shift can make
-// the edge seem to move back a little; what was promised is still taken (RFC 7323 section
-// 2.4).
-func (c *Conn) offerWindow() uint16 {
-	edge := c.window()
-	w := min((edge-c.rcvNxt)>>c.rcvScale, 65535)
-	if offered := c.rcvNxt + w<<c.rcvScale; after(offered, c.rcvAdv) {
-		c.rcvAdv = offered
+// advertiseWindow returns the window for a header, and moves the right edge. Because of the shift
+// the edge may seem to move back a little; data up to the old edge is still accepted (RFC 7323
+// section 2.4).
+func (c *Conn) advertiseWindow() uint16 {
+	edge := c.rightEdge()
+	w := min((edge-c.rcv.nxt)>>c.rcv.scale, 65535)
+	if offered := c.rcv.nxt + w<<c.rcv.scale; after(offered, c.rcv.adv) {
+		c.rcv.adv = offered
 	}
 	return uint16(w)
 }
 
-// sendSyn sends SYN or SYN-ACK (RFC 9293 section 3.5, RFC 7323 section 2.2: only what
-// the peer has offered is answered).
+// sendSyn sends SYN or SYN-ACK (RFC 9293 section 3.5). A SYN-ACK has only options that the peer has
+// offered (RFC 7323 section 2.2).
 func (c *Conn) sendSyn() bool {
 	e := c.e
 	passive := c.state == StateSynReceived
@@ -368,27 +368,27 @@ func (c *Conn) sendSyn() bool {
 	if !passive || c.flags&flagScale != 0 {
 		o.scale = int8(e.rcvScale)
 	}
-	o.val, o.ecr = c.timestamp(), c.tsRecent
+	o.val, o.ecr = c.timestamp(), c.ts.recent
 	size := headerLen + o.len()
 	b := e.cfg.Output.Frame(c, &c.tuple, size)
 	if b == nil {
 		return false
 	}
 	b = b[:size]
-	fl, ack, wnd := uint8(FlagSYN), uint32(0), min(c.rcvGrant, 65535)
+	fl, ack, wnd := uint8(FlagSYN), uint32(0), min(c.rcv.buf, 65535)
 	if passive {
-		fl, ack = FlagSYN|FlagACK, c.rcvNxt
-		c.rcvAdv = c.rcvNxt + wnd
-		c.lastAck = c.rcvNxt
+		fl, ack = FlagSYN|FlagACK, c.rcv.nxt
+		c.rcv.adv = c.rcv.nxt + wnd
+		c.rcv.lastAck = c.rcv.nxt
 	}
-	putHeader(b, &c.tuple, c.iss, ack, fl, uint16(wnd), size)
+	putHeader(b, &c.tuple, c.snd.iss, ack, fl, uint16(wnd), size)
 	o.put(b[headerLen:])
-	seal(b, uint64(c.pseudo))
+	setChecksum(b, uint64(c.pseudoSum))
 	e.cfg.Output.Send(c, b)
 	e.stats.Sent++
-	c.flags &^= flagOweSyn | flagAckNow | flagAckLater
-	c.idleSince = e.now
-	if c.lossKind != lossRTO {
+	c.flags &^= flagSendSYN | flagAckNow | flagAckDelayed
+	c.cc.lastSent = e.now
+	if c.timers.lossKind != lossRTO {
 		c.startRTO()
 	}
 	return true

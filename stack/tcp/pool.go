@@ -1,17 +1,16 @@
 package tcp
 
-// pool hands out items of one type from slabs, by reference: a number that fits
-// in 32 bits and that the garbage collector does not follow. Zero is no item.
-// Items stay where they are, so a pointer to one is good until it is put back.
-// Slabs that have become empty are given up, but for one.
+// pool allocates items of one type from slabs. An item is known by its reference: a number of 32
+// bits, which the garbage collector does not follow. Zero is no item. Items do not move, so a
+// pointer to one is valid until put. Empty slabs are freed, except one.
 type pool[T any] struct {
 	slabs  []slab[T]
 	head   int32  // first of the slabs with free items, -1 is none
-	unused int32  // first of the entries of slabs whose memory was given up
-	spare  int32  // a slab all of whose items are free, or -1
+	unused int32  // first of the entries of slabs that were freed
+	spare  int32  // an empty slab, or -1
 	shift  uint8  // a slab has 1<<shift items
 	stride uint32 // bytes that go with each item, in slab.bytes
-	live   int    // items handed out
+	live   int    // allocated items
 }
 
 type slab[T any] struct {
@@ -27,18 +26,18 @@ func newPool[T any](shift uint8, stride uint32) pool[T] {
 	return pool[T]{head: -1, unused: -1, spare: -1, shift: shift, stride: stride}
 }
 
-// at returns the item of a reference that get returned.
+// at returns the item with a reference from get.
 func (p *pool[T]) at(ref uint32) *T {
 	return &p.slabs[ref>>p.shift].items[ref&(1<<p.shift-1)]
 }
 
-// mem returns the bytes that go with an item.
+// mem returns the bytes that belong to an item.
 func (p *pool[T]) mem(ref uint32) []byte {
 	i := (ref & (1<<p.shift - 1)) * p.stride
 	return p.slabs[ref>>p.shift].bytes[i : i+p.stride : i+p.stride]
 }
 
-// get hands out an item. What is in it is left from its last use.
+// get allocates an item. It still has the contents of its last use.
 func (p *pool[T]) get() uint32 {
 	if p.head < 0 {
 		p.grow()
@@ -58,7 +57,7 @@ func (p *pool[T]) get() uint32 {
 	return uint32(k)<<p.shift | i
 }
 
-// put takes back an item.
+// put frees an item.
 func (p *pool[T]) put(ref uint32) {
 	k := int32(ref >> p.shift)
 	s := &p.slabs[k]
@@ -99,7 +98,7 @@ func (p *pool[T]) grow() {
 	for i := range n - 1 {
 		s.links[i] = i + 2
 	}
-	if k == 0 { // reference 0 is none; slab 0 is never given up
+	if k == 0 { // reference 0 is none; slab 0 is never freed
 		s.free, s.frees = 2, n-1
 	}
 	p.link(k)

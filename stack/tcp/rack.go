@@ -8,53 +8,53 @@ func sentAfter(at1 int64, end1 uint32, at2 int64, end2 uint32) bool {
 	return at1 > at2 || at1 == at2 && after(end1, end2)
 }
 
-// deliveredSegment is steps 1 to 3, for a segment newly acknowledged or SACKed.
-func (c *Conn) deliveredSegment(g *sentSegment, r *ackResult) {
+// rackDelivered is steps 1 to 3, for a segment newly acknowledged or SACKed.
+func (c *Conn) rackDelivered(g *sentSegment, r *ackResult) {
 	rtt := micros(c.e.now - g.at)
 	retr := g.flags&segRetr != 0
 	if retr {
-		// An acknowledgement of the first transmission says nothing of the second.
+		// This may acknowledge the first transmission, and not the second.
 		if c.flags&flagTS != 0 && r.seg.HasTS && before(r.seg.TSEcr, c.timestampAt(g.at)) {
 			return
 		}
-		if rtt < c.minRTT {
+		if rtt < c.rtt.min {
 			return
 		}
 	} else {
-		c.minRTT = min(c.minRTT, rtt)
+		c.rtt.min = min(c.rtt.min, rtt)
 	}
-	c.rackRTT = rtt
-	if sentAfter(g.at, g.end, c.rackAt, c.rackEnd) {
-		c.rackAt, c.rackEnd = g.at, g.end
+	c.rtt.rack = rtt
+	if sentAfter(g.at, g.end, c.rec.rackAt, c.rec.rackEnd) {
+		c.rec.rackAt, c.rec.rackEnd = g.at, g.end
 	}
-	if after(g.end, c.rackFack) {
-		c.rackFack = g.end
-	} else if before(g.end, c.rackFack) && !retr {
+	if after(g.end, c.rec.rackFack) {
+		c.rec.rackFack = g.end
+	} else if before(g.end, c.rec.rackFack) && !retr {
 		c.flags |= flagReordered
 	}
 }
 
 // reoWindow is step 4, in microseconds.
 func (c *Conn) reoWindow() uint32 {
-	if c.flags&flagReordered == 0 && (c.caState != caOpen || c.sackedSegs >= dupThresh) {
+	if c.flags&flagReordered == 0 && (c.rec.state != caOpen || c.flight.sackedSegs >= dupThresh) {
 		return 0
 	}
-	if c.minRTT == ^uint32(0) {
-		return c.srtt
+	if c.rtt.min == ^uint32(0) {
+		return c.rtt.srtt
 	}
-	return uint32(min(uint64(c.reoMult)*uint64(c.minRTT)/4, uint64(c.srtt)))
+	return uint32(min(uint64(c.rec.reoMult)*uint64(c.rtt.min)/4, uint64(c.rtt.srtt)))
 }
 
-// detectLoss is step 5. It returns when to look again, or 0.
+// detectLoss is step 5. It returns when the reordering timer is due, or 0.
 func (c *Conn) detectLoss() (at int64) {
-	if c.rackAt == 0 || c.flags&flagSack == 0 {
+	if c.rec.rackAt == 0 || c.flags&flagSack == 0 {
 		return 0
 	}
 	e := c.e
-	wait := int64(c.rackRTT+c.reoWindow()) * 1000
-	for ref := c.timeHead; ref != 0; {
+	wait := int64(c.rtt.rack+c.reoWindow()) * 1000
+	for ref := c.flight.timeHead; ref != 0; {
 		g := e.segs.at(ref)
-		if !sentAfter(c.rackAt, c.rackEnd, g.at, g.end) {
+		if !sentAfter(c.rec.rackAt, c.rec.rackEnd, g.at, g.end) {
 			break
 		}
 		next := g.tnext
@@ -68,63 +68,63 @@ func (c *Conn) detectLoss() (at int64) {
 	return at
 }
 
-// probeTimeout is the PTO of section 7.2, in nanoseconds from now, or 0 if no
+// pto is the PTO of section 7.2, in nanoseconds from now, or 0 if no
 // tail loss probe is due.
-func (c *Conn) probeTimeout() int64 {
-	if c.flags&flagSack == 0 || c.caState != caOpen || c.sackedSegs > 0 || c.flags&flagProbing != 0 || c.srtt == 0 {
+func (c *Conn) pto() int64 {
+	if c.flags&flagSack == 0 || c.rec.state != caOpen || c.flight.sackedSegs > 0 || c.flags&flagTLPOut != 0 || c.rtt.srtt == 0 {
 		return 0
 	}
-	pto := 2 * int64(c.srtt) * 1000
-	if c.segHead == c.segTail {
-		pto += worstDelayedAck // the peer may hold back the ACK of a single segment
+	pto := 2 * int64(c.rtt.srtt) * 1000
+	if c.flight.head == c.flight.tail {
+		pto += maxAckDelay // the peer may delay the ACK of a single segment
 	}
-	return max(pto, minProbe)
+	return max(pto, minPTO)
 }
 
 const (
-	worstDelayedAck = 200e6 // ns
-	minProbe        = 2 * tickDuration
+	maxAckDelay = 200e6 // ns
+	minPTO      = 2 * tickDuration
 )
 
-// sendProbe is section 7.3: new data if there is, else the last segment again.
-func (c *Conn) sendProbe() outputResult {
-	// When a frame had to be waited for, an ACK may have come meanwhile.
-	if c.segTail == 0 || c.caState != caOpen || c.sackedSegs > 0 {
-		c.flags &^= flagProbe
+// sendTLP is section 7.3: it sends new data, or else the last segment again.
+func (c *Conn) sendTLP() outputResult {
+	// An ACK may have arrived while there was no frame.
+	if c.flight.tail == 0 || c.rec.state != caOpen || c.flight.sackedSegs > 0 {
+		c.flags &^= flagSendTLP
 		return outputDone
 	}
-	if n := min(c.unsent(), c.usable(), c.maxPayload()); n > 0 {
+	if n := min(c.unsent(), c.usableWindow(), c.maxPayload()); n > 0 {
 		if !c.sendNew(n, false) {
 			return outputNoFrame
 		}
-		c.flags &^= flagProbeRetr
+		c.flags &^= flagTLPRetr
 	} else {
-		if !c.resend(c.segTail) {
+		if !c.retransmit(c.flight.tail) {
 			return outputNoFrame
 		}
-		c.flags |= flagProbeRetr
+		c.flags |= flagTLPRetr
 	}
-	c.flags = c.flags&^flagProbe | flagProbing
-	c.probeEnd = c.sndNxt
+	c.flags = c.flags&^flagSendTLP | flagTLPOut
+	c.rec.tlpEnd = c.snd.nxt
 	c.e.stats.Probes++
 	c.startRTO()
 	return outputDone
 }
 
-// probeAcked is section 7.4.2: what an acknowledgement tells of a probe.
-func (c *Conn) probeAcked(r *ackResult) {
-	if c.flags&flagProbing == 0 || before(c.sndUna, c.probeEnd) {
+// processTLPAck is section 7.4.2: an acknowledgement shows whether the probe repaired a loss.
+func (c *Conn) processTLPAck(r *ackResult) {
+	if c.flags&flagTLPOut == 0 || before(c.snd.una, c.rec.tlpEnd) {
 		return
 	}
-	retr := c.flags&flagProbeRetr != 0
-	if retr && c.sndUna == c.probeEnd && (r.acked > 0 || r.sack) {
-		return // either transmission may have been the one; the next ACK tells
+	retr := c.flags&flagTLPRetr != 0
+	if retr && c.snd.una == c.rec.tlpEnd && (r.acked > 0 || r.sack) {
+		return // this may acknowledge either transmission; the next ACK decides
 	}
-	c.flags &^= flagProbing | flagProbeRetr
-	// The probe repaired a loss that nothing else told of, and congestion control
-	// must hear of it. Had both arrived, a duplicate ACK or a D-SACK would have come first.
-	if retr && !r.dsack && after(c.sndUna, c.probeEnd) && c.caState == caOpen {
-		c.reduce()
-		c.cwnd = c.ssthresh
+	c.flags &^= flagTLPOut | flagTLPRetr
+	// The probe has repaired a loss, and the window is reduced. If both transmissions had
+	// arrived, a duplicate ACK or a D-SACK would have come first.
+	if retr && !r.dsack && after(c.snd.una, c.rec.tlpEnd) && c.rec.state == caOpen {
+		c.e.congestion.onLoss(c, caRecovery)
+		c.e.congestion.onRecovered(c)
 	}
 }

@@ -1,7 +1,7 @@
 package tcp
 
-// oooRange is received text ahead of RCV.NXT, in one piece. Ranges do not overlap
-// nor touch.
+// oooRange is a contiguous range of data received ahead of RCV.NXT. Ranges neither overlap nor
+// touch.
 type oooRange struct {
 	start, end   uint32
 	q            queue
@@ -9,7 +9,7 @@ type oooRange struct {
 	rnext, rprev uint32 // by recency: the last that grew comes first
 }
 
-// oooList is a connection's ranges, which RFC 2018 reports.
+// oooList is a connection's ranges, which SACK blocks report (RFC 2018).
 type oooList struct {
 	head, tail uint32
 	recent     uint32
@@ -21,12 +21,11 @@ type oooList struct {
 // makes about a hundred in a window of a thousand.
 const maxRanges = 256
 
-// insert adds text that begins after RCV.NXT and lies within the window. What was
-// received before keeps its bytes. It returns false if there was no room.
+// insert adds data that begins after RCV.NXT and lies within the window. Bytes that were received
+// before are kept. It returns false if there was no room.
 func (l *oooList) insert(c *Conn, seq uint32, p []byte) bool {
 	e := c.e
-	// prev is the last range that begins at or before seq. New text is mostly the
-	// newest.
+	// prev is the last range that begins at or before seq. New data is mostly at the end.
 	prev := l.tail
 	if prev != 0 && after(e.ranges.at(prev).start, seq) {
 		prev = 0
@@ -40,11 +39,11 @@ func (l *oooList) insert(c *Conn, seq uint32, p []byte) bool {
 			r := e.ranges.at(prev)
 			next = r.next
 			if beforeEq(seq, r.end) {
-				// It overlaps or touches prev: cut what is there, append the rest.
+				// It overlaps or touches prev: cut the overlap, append the rest.
 				have := min(r.end-seq, uint32(len(p)))
 				if have > 0 {
 					e.stats.Duplicates++
-					c.oweDSack(seq, seq+have)
+					c.reportDSACK(seq, seq+have)
 				}
 				p, seq = p[have:], seq+have
 				fits := uint32(len(p))
@@ -52,14 +51,14 @@ func (l *oooList) insert(c *Conn, seq uint32, p []byte) bool {
 					fits = min(fits, e.ranges.at(next).start-seq)
 				}
 				if fits > 0 {
-					if !l.grow(c, r, p[:fits]) {
+					if !l.extend(c, r, p[:fits]) {
 						return false
 					}
 					p, seq = p[fits:], seq+fits
 				}
-				l.touch(e, prev)
+				l.moveToFront(e, prev)
 				if next != 0 && e.ranges.at(next).start == r.end {
-					l.join(e, prev)
+					l.merge(e, prev)
 				} else if len(p) == 0 {
 					break
 				}
@@ -71,14 +70,14 @@ func (l *oooList) insert(c *Conn, seq uint32, p []byte) bool {
 			fits = min(fits, e.ranges.at(next).start-seq)
 		}
 		if fits > 0 {
-			made := l.open(c, prev, next, seq, p[:fits])
+			made := l.newRange(c, prev, next, seq, p[:fits])
 			if made == 0 {
 				return false
 			}
 			prev = made
 			p, seq = p[fits:], seq+fits
 			if next != 0 && seq == e.ranges.at(next).start {
-				l.join(e, made)
+				l.merge(e, made)
 			}
 		} else {
 			prev = next
@@ -87,8 +86,8 @@ func (l *oooList) insert(c *Conn, seq uint32, p []byte) bool {
 	return true
 }
 
-// grow appends text to a range.
-func (l *oooList) grow(c *Conn, r *oooRange, p []byte) bool {
+// extend appends data to a range.
+func (l *oooList) extend(c *Conn, r *oooRange, p []byte) bool {
 	mem := r.q.mem
 	if len(p) > r.q.room(c.e.chunks) && l.full(c) {
 		return false
@@ -99,11 +98,11 @@ func (l *oooList) grow(c *Conn, r *oooRange, p []byte) bool {
 	return true
 }
 
-// full bounds the memory of ranges: little text may take a whole chunk.
-func (l *oooList) full(c *Conn) bool { return l.mem > 2*c.rcvGrant+maxChunk }
+// full bounds the memory of ranges, as a few bytes may take a whole chunk.
+func (l *oooList) full(c *Conn) bool { return l.mem > 2*c.rcv.buf+maxChunk }
 
-// open makes a range between prev and next.
-func (l *oooList) open(c *Conn, prev, next, seq uint32, p []byte) uint32 {
+// newRange makes a range between prev and next.
+func (l *oooList) newRange(c *Conn, prev, next, seq uint32, p []byte) uint32 {
 	e := c.e
 	if l.n >= maxRanges || l.full(c) {
 		return 0
@@ -133,8 +132,8 @@ func (l *oooList) open(c *Conn, prev, next, seq uint32, p []byte) uint32 {
 	return ref
 }
 
-// join moves the range after ref to ref's end.
-func (l *oooList) join(e *Engine, ref uint32) {
+// merge appends the range after ref to ref.
+func (l *oooList) merge(e *Engine, ref uint32) {
 	r := e.ranges.at(ref)
 	next := r.next
 	n := e.ranges.at(next)
@@ -143,8 +142,8 @@ func (l *oooList) join(e *Engine, ref uint32) {
 	l.remove(e, next)
 }
 
-// touch makes a range the most recent.
-func (l *oooList) touch(e *Engine, ref uint32) {
+// moveToFront makes a range the most recent.
+func (l *oooList) moveToFront(e *Engine, ref uint32) {
 	if l.recent == ref {
 		return
 	}
@@ -158,7 +157,7 @@ func (l *oooList) touch(e *Engine, ref uint32) {
 	l.recent = ref
 }
 
-// remove unlinks an emptied range.
+// remove unlinks a range whose data was taken.
 func (l *oooList) remove(e *Engine, ref uint32) {
 	r := e.ranges.at(ref)
 	if r.prev != 0 {
@@ -183,29 +182,29 @@ func (l *oooList) remove(e *Engine, ref uint32) {
 	e.ranges.put(ref)
 }
 
-// deliver moves what has come in order to the receive buffer. Text that was
-// received a second time meanwhile is dropped.
+// deliver moves what is now in order to the receive queue. Data that was received in order
+// meanwhile is dropped.
 func (l *oooList) deliver(c *Conn) {
 	e := c.e
 	for l.head != 0 {
 		ref := l.head
 		r := e.ranges.at(ref)
-		if after(r.start, c.rcvNxt) {
+		if after(r.start, c.rcv.nxt) {
 			return
 		}
 		mem := r.q.mem
-		if dup := min(c.rcvNxt-r.start, r.q.n); dup > 0 {
-			c.oweDSack(r.start, r.start+dup)
+		if dup := min(c.rcv.nxt-r.start, r.q.n); dup > 0 {
+			c.reportDSACK(r.start, r.start+dup)
 			r.q.discard(e.chunks, dup)
 		}
-		if after(r.end, c.rcvNxt) {
-			c.rcvNxt = r.end
+		if after(r.end, c.rcv.nxt) {
+			c.rcv.nxt = r.end
 		}
 		l.mem -= mem
 		if c.flags&flagReadShut != 0 {
 			r.q.free(e.chunks)
 		} else {
-			c.rq.splice(e.chunks, &r.q)
+			c.rcv.queue.splice(e.chunks, &r.q)
 		}
 		l.remove(e, ref)
 	}
@@ -221,27 +220,26 @@ func (l *oooList) free(e *Engine) {
 	}
 }
 
-// blocks fills b with what to report (RFC 2018 section 4): first a D-SACK block if one is
-// owed (RFC 2883 section 4), then the range that grew last, then the others by
-// recency.
-func (c *Conn) blocks(b []SackBlock) int {
+// sackBlocks fills b with the blocks to report (RFC 2018 section 4): first a D-SACK block if one is
+// due (RFC 2883 section 4), then the ranges, the most recent first.
+func (c *Conn) sackBlocks(b []SackBlock) int {
 	n := 0
 	if c.flags&flagDSack != 0 {
-		b[0] = c.dsack
+		b[0] = c.rcv.dsack
 		n = 1
 	}
-	for r := c.ooo.recent; r != 0 && n < len(b); r = c.e.ranges.at(r).rnext {
+	for r := c.rcv.ooo.recent; r != 0 && n < len(b); r = c.e.ranges.at(r).rnext {
 		b[n] = SackBlock{c.e.ranges.at(r).start, c.e.ranges.at(r).end}
 		n++
 	}
 	return n
 }
 
-// oweDSack notes a duplicate to report with the next ACK.
-func (c *Conn) oweDSack(start, end uint32) {
-	c.quick = quickAcks
+// reportDSACK makes the next ACK report a duplicate.
+func (c *Conn) reportDSACK(start, end uint32) {
+	c.rcv.quickAcks = initialQuickAcks
 	if c.flags&flagSack != 0 {
 		c.flags |= flagDSack
-		c.dsack = SackBlock{start, end}
+		c.rcv.dsack = SackBlock{start, end}
 	}
 }

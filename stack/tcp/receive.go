@@ -2,8 +2,8 @@ package tcp
 
 import "time"
 
-// receive takes a segment's text and FIN (RFC 9293 section 3.10.7.4, seventh and
-// eighth). It has been trimmed to the window.
+// receive takes a segment's data and FIN (RFC 9293 section 3.10.7.4, seventh and eighth). The
+// segment is trimmed to the window.
 func (c *Conn) receive(s *Segment) {
 	if s.length() == 0 {
 		return
@@ -11,54 +11,54 @@ func (c *Conn) receive(s *Segment) {
 	switch c.state {
 	case StateEstablished, StateFinWait1, StateFinWait2:
 	default:
-		return // after the peer's FIN there is no text
+		return // after the peer's FIN there is no data
 	}
 	if n := uint32(len(s.Payload)); n > 0 {
 		if c.orphan() {
-			// Closed, and nobody will read it: the peer must know (RFC 9293 section
-			// 3.10.7.4 refers to RFC 1122 section 4.2.2.13).
+			// The application has closed and will not read this. A RST reports that
+			// (RFC 9293 section 3.10.7.4, RFC 1122 section 4.2.2.13).
 			c.reset(0)
 			return
 		}
-		c.rcvMSS = uint16(min(max(n, uint32(c.rcvMSS)), 65535))
-		c.sampleReceiver(s)
-		if s.Seq != c.rcvNxt {
-			c.receiveEarly(s)
-		} else if !c.receiveNext(s.Payload) {
+		c.rcv.mss = uint16(min(max(n, uint32(c.rcv.mss)), 65535))
+		c.sampleReceiverRTT(s)
+		if s.Seq != c.rcv.nxt {
+			c.receiveOutOfOrder(s)
+		} else if !c.receiveInOrder(s.Payload) {
 			return
 		}
 	}
 	if s.Flags&FlagFIN != 0 && c.flags&flagPeerFin == 0 {
-		// A FIN before text that has arrived contradicts it, and is not believed.
+		// A FIN before data that has arrived is invalid, and ignored.
 		fin := s.Seq + uint32(len(s.Payload))
-		if !before(fin, c.rcvNxt) && (c.ooo.tail == 0 || !before(fin, c.e.ranges.at(c.ooo.tail).end)) {
+		if !before(fin, c.rcv.nxt) && (c.rcv.ooo.tail == 0 || !before(fin, c.e.ranges.at(c.rcv.ooo.tail).end)) {
 			c.flags |= flagPeerFin
-			c.peerFin = fin
+			c.rcv.fin = fin
 		}
 	}
 	if c.flags&flagPeerFin != 0 {
-		if c.rcvNxt == c.peerFin {
+		if c.rcv.nxt == c.rcv.fin {
 			c.receiveFin()
 		} else if s.Flags&FlagFIN != 0 {
 			c.flags |= flagAckNow
-			c.pend()
+			c.schedule()
 		}
 	}
 }
 
-// receiveNext takes text at RCV.NXT. It returns false if the connection is over.
-func (c *Conn) receiveNext(p []byte) bool {
+// receiveInOrder takes data at RCV.NXT. It returns false if the connection has ended.
+func (c *Conn) receiveInOrder(p []byte) bool {
 	e := c.e
-	if c.flags&flagPeerFin != 0 && after(c.rcvNxt+uint32(len(p)), c.peerFin) {
-		p = p[:c.peerFin-c.rcvNxt] // what comes after a FIN is nothing
+	if c.flags&flagPeerFin != 0 && after(c.rcv.nxt+uint32(len(p)), c.rcv.fin) {
+		p = p[:c.rcv.fin-c.rcv.nxt] // data after a FIN is ignored
 	}
-	c.rcvNxt += uint32(len(p))
-	c.oweAck(uint32(len(p)))
+	c.rcv.nxt += uint32(len(p))
+	c.scheduleAck(uint32(len(p)))
 	if c.flags&flagReadShut != 0 {
 		p = nil
-	} else if c.rq.n == 0 && e.cfg.OnData != nil && c.flags&flagOwned != 0 {
+	} else if c.rcv.queue.n == 0 && e.cfg.OnData != nil && c.flags&flagOwned != 0 {
 		k := min(max(e.cfg.OnData(c, p), 0), len(p))
-		if c.state.over() {
+		if c.state.ended() {
 			return false
 		}
 		if c.flags&flagOwned == 0 {
@@ -70,145 +70,143 @@ func (c *Conn) receiveNext(p []byte) bool {
 		p = p[k:]
 	}
 	if len(p) > 0 && c.flags&flagReadShut == 0 {
-		c.rq.append(e.chunks, p)
+		c.rcv.queue.append(e.chunks, p)
 	}
-	if c.ooo.head != 0 {
-		c.ooo.deliver(c)
-		// RFC 5681 section 4.2: at once when a segment fills a gap.
+	if c.rcv.ooo.head != 0 {
+		c.rcv.ooo.deliver(c)
+		// RFC 5681 section 4.2: a segment that fills a gap is acknowledged at once.
 		c.flags |= flagAckNow
 	}
-	if c.rq.n > 0 && c.flags&flagReadShut == 0 {
+	if c.rcv.queue.n > 0 && c.flags&flagReadShut == 0 {
 		c.notify(Readable)
 	}
-	c.consumed()
+	c.onConsumed()
 	return true
 }
 
-// receiveEarly takes text that is ahead of RCV.NXT.
-func (c *Conn) receiveEarly(s *Segment) {
+// receiveOutOfOrder takes data ahead of RCV.NXT.
+func (c *Conn) receiveOutOfOrder(s *Segment) {
 	e := c.e
 	e.stats.OutOfOrder++
-	c.quick = quickAcks
-	// RFC 5681 section 4.2: an immediate duplicate ACK tells the sender.
+	c.rcv.quickAcks = initialQuickAcks
+	// RFC 5681 section 4.2: a duplicate ACK is sent at once.
 	c.flags |= flagAckNow
-	c.pend()
+	c.schedule()
 	p := s.Payload
-	if c.flags&flagPeerFin != 0 && after(s.Seq+uint32(len(p)), c.peerFin) {
-		p = p[:max(0, int32(c.peerFin-s.Seq))]
+	if c.flags&flagPeerFin != 0 && after(s.Seq+uint32(len(p)), c.rcv.fin) {
+		p = p[:max(0, int32(c.rcv.fin-s.Seq))]
 	}
-	if len(p) > 0 && !c.ooo.insert(c, s.Seq, p) {
+	if len(p) > 0 && !c.rcv.ooo.insert(c, s.Seq, p) {
 		e.stats.Dropped++
 	}
 }
 
-// receiveFin takes the peer's FIN, as all before it was received.
+// receiveFin takes the peer's FIN. All data before it was received.
 func (c *Conn) receiveFin() {
-	c.rcvNxt++
+	c.rcv.nxt++
 	c.flags |= flagRecvFin | flagAckNow
-	c.ooo.free(c.e)
+	c.rcv.ooo.free(c.e)
 	c.notify(Readable)
-	c.pend()
+	c.schedule()
 	switch c.state {
 	case StateEstablished:
 		c.state = StateCloseWait
 	case StateFinWait1:
-		// Had our FIN been acknowledged, this would be FIN-WAIT-2.
+		// Our FIN is not acknowledged: the state would be FIN-WAIT-2.
 		c.state = StateClosing
 	case StateFinWait2:
 		c.enterTimeWait()
 	}
 }
 
-// oweAck notes that n bytes of text were received in order (RFC 1122 section
-// 4.2.3.2, RFC 5681 section 4.2): every second full segment is acknowledged at once,
-// and the first ones of a connection each, as its sender is in slow start.
-func (c *Conn) oweAck(n uint32) {
-	c.flags |= flagAckLater
-	c.pend()
-	if c.rcvNxt-c.lastAck >= 2*uint32(c.rcvMSS) {
+// scheduleAck decides when n bytes received in order are acknowledged (RFC 1122 section 4.2.3.2,
+// RFC 5681 section 4.2): at once for every second full segment, and for the first segments of a
+// connection, as its sender is in slow start.
+func (c *Conn) scheduleAck(n uint32) {
+	c.flags |= flagAckDelayed
+	c.schedule()
+	if c.rcv.nxt-c.rcv.lastAck >= 2*uint32(c.rcv.mss) {
 		c.flags |= flagAckNow
-	} else if c.quick > 0 {
-		c.quick--
+	} else if c.rcv.quickAcks > 0 {
+		c.rcv.quickAcks--
 		c.flags |= flagAckNow
 	}
 }
 
-// quickAcks is how many data segments are acknowledged at once, unless data goes the
-// other way: those of a new connection, and those that follow a gap or a duplicate, as its
-// sender has little in flight and a delay may look to it like another loss.
-const quickAcks = 8
+// initialQuickAcks is how many data segments are acknowledged at once, unless data is sent the
+// other way. It applies to a new connection, and after a gap or a duplicate: the sender then has
+// little in flight, and may take a delay for another loss.
+const initialQuickAcks = 8
 
-// window is the right edge that may be advertised: what the receive buffer has
-// room for. It never moves back (RFC 9293 section 3.8.6), and not by small steps
-// (RFC 1122 section 4.2.3.3).
-func (c *Conn) window() uint32 {
-	edge := c.rcvNxt
-	if c.rq.n < c.rcvGrant {
-		edge += c.rcvGrant - c.rq.n
+// rightEdge is the right edge that may be advertised: the receive buffer has room up to it. It
+// never moves back (RFC 9293 section 3.8.6), and not by small steps (RFC 1122 section 4.2.3.3).
+func (c *Conn) rightEdge() uint32 {
+	edge := c.rcv.nxt
+	if c.rcv.queue.n < c.rcv.buf {
+		edge += c.rcv.buf - c.rcv.queue.n
 	}
-	limit := uint32(65535) << c.rcvScale
-	if edge-c.rcvNxt > limit {
-		edge = c.rcvNxt + limit
+	limit := uint32(65535) << c.rcv.scale
+	if edge-c.rcv.nxt > limit {
+		edge = c.rcv.nxt + limit
 	}
-	if !after(edge, c.rcvAdv) || edge-c.rcvAdv < min(c.rcvGrant/2, uint32(c.rcvMSS)) {
-		return c.rcvAdv
+	if !after(edge, c.rcv.adv) || edge-c.rcv.adv < min(c.rcv.buf/2, uint32(c.rcv.mss)) {
+		return c.rcv.adv
 	}
 	return edge
 }
 
-// consumed is called when received bytes were taken. It measures how fast they are,
-// and owes the peer a window update if a good part opened again.
-func (c *Conn) consumed() {
-	if c.state.over() {
+// onConsumed is called when received bytes were taken. It measures how fast they are taken, and
+// schedules a window update if a good part of the window has opened.
+func (c *Conn) onConsumed() {
+	if c.state.ended() {
 		return
 	}
-	c.tuneGrant()
-	if edge := c.window(); edge-c.rcvAdv >= min(c.rcvGrant/2, 2*uint32(c.rcvMSS)) && edge != c.rcvAdv && c.flags&flagRecvFin == 0 {
-		c.flags |= flagAckLater
-		if c.rcvAdv-c.rcvNxt < c.rcvGrant/2 {
+	c.tuneRcvBuf()
+	if edge := c.rightEdge(); edge-c.rcv.adv >= min(c.rcv.buf/2, 2*uint32(c.rcv.mss)) && edge != c.rcv.adv && c.flags&flagRecvFin == 0 {
+		c.flags |= flagAckDelayed
+		if c.rcv.adv-c.rcv.nxt < c.rcv.buf/2 {
 			c.flags |= flagAckNow
 		}
-		c.pend()
+		c.schedule()
 	}
 }
 
-// idleBuffer is the time after which a receive buffer that has grown shrinks again.
+// idleBuffer is how long a connection is idle before its receive buffer shrinks.
 const idleBuffer = int64(time.Second)
 
-// tuneGrant has the receive buffer grow to four times what the application took in one
-// round trip, when that was more than half of it: then the buffer, and not the path or the
-// application, may bound the rate. A sender in slow start doubles its window in that
-// time, and the buffer is to stay ahead: a window that bounds it, and opens in steps,
-// makes it send in bursts.
-func (c *Conn) tuneGrant() {
+// tuneRcvBuf grows the receive buffer to four times what the application took in one round trip,
+// when that was more than half of the buffer. The buffer may then limit the rate, rather than the
+// path or the application. A sender in slow start doubles its window in that time, and the buffer
+// should stay ahead of it: a window that is full, and opens in steps, causes bursts.
+func (c *Conn) tuneRcvBuf() {
 	e := c.e
-	rtt := c.rcvRTT
+	rtt := c.rtt.rcv
 	if rtt == 0 {
-		rtt = max(c.srtt, 1000)
+		rtt = max(c.rtt.srtt, 1000)
 	}
-	if c.flags&flagShrink != 0 {
-		c.shrinkGrant()
+	if c.flags&flagShrinkBuf != 0 {
+		c.shrinkRcvBuf()
 	}
-	taken := c.rcvNxt - c.rq.n
-	switch elapsed := e.now - c.drsAt; {
-	case c.drsAt == 0:
-	case taken-c.drsSeq > c.rcvGrant/2:
-		// The time is not over, perhaps; then the more so.
-		c.growGrant(4 * (taken - c.drsSeq))
+	taken := c.rcv.nxt - c.rcv.queue.n
+	switch elapsed := e.now - c.rcv.drsAt; {
+	case c.rcv.drsAt == 0:
+	case taken-c.rcv.drsSeq > c.rcv.buf/2:
+		// If that took less than a round trip, the more so.
+		c.growRcvBuf(4 * (taken - c.rcv.drsSeq))
 		if elapsed < int64(rtt)*1000 {
 			return
 		}
 	case elapsed < int64(rtt)*1000:
 		return
-	case elapsed > idleBuffer && c.rcvGrant > e.leastGrant():
-		c.flags |= flagShrink
+	case elapsed > idleBuffer && c.rcv.buf > e.minRcvBuf():
+		c.flags |= flagShrinkBuf
 	}
-	c.drsAt, c.drsSeq = e.now, taken
+	c.rcv.drsAt, c.rcv.drsSeq = e.now, taken
 }
 
-// sampleReceiver estimates the round trip from an echoed timestamp, as a receiver
-// has few acknowledgements to time. The smallest of late counts.
-func (c *Conn) sampleReceiver(s *Segment) {
+// sampleReceiverRTT estimates the round trip from an echoed timestamp, as a receiver has few
+// acknowledgements to time. It follows the smallest recent value.
+func (c *Conn) sampleReceiverRTT(s *Segment) {
 	if c.flags&flagTS == 0 || !s.HasTS || s.TSEcr == 0 {
 		return
 	}
@@ -217,9 +215,9 @@ func (c *Conn) sampleReceiver(s *Segment) {
 		return
 	}
 	rtt := max(ms*1000, 1000)
-	if c.rcvRTT == 0 || rtt < c.rcvRTT {
-		c.rcvRTT = rtt
+	if c.rtt.rcv == 0 || rtt < c.rtt.rcv {
+		c.rtt.rcv = rtt
 	} else {
-		c.rcvRTT += (rtt - c.rcvRTT) / 8
+		c.rtt.rcv += (rtt - c.rtt.rcv) / 8
 	}
 }

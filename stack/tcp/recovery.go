@@ -1,6 +1,6 @@
 package tcp
 
-// caState is the state of congestion control.
+// caState is the state of loss recovery.
 type caState uint8
 
 const (
@@ -12,184 +12,178 @@ const (
 // dupThresh is RFC 5681's three duplicate ACKs.
 const dupThresh = 3
 
-// react draws the consequences of an acknowledgement: what is lost, and how much
-// may be in flight.
-func (c *Conn) react(r *ackResult, dup bool) {
+// onAck processes what an acknowledgement means for recovery and congestion control: which segments
+// are lost, and how much may be in flight.
+func (c *Conn) onAck(r *ackResult, dup bool) {
 	sack := c.flags&flagSack != 0
 	if r.acked > 0 {
 		if r.sampled && !r.retrAcked {
 			c.sampleRTT(c.e.now - r.sampleAt)
-			c.watchRTT(micros(c.e.now - r.sampleAt))
+			c.e.congestion.onRTT(c, micros(c.e.now-r.sampleAt))
 		} else if c.flags&flagTS != 0 && r.seg.HasTS {
 			c.sampleTimestamp(r.seg)
 		}
-		// RFC 3522: the echo of a timestamp before the retransmission says that the
-		// first transmission arrived.
-		if c.caState != caOpen && r.retrAcked && c.undoRetrans > 0 && c.flags&flagTS != 0 && r.seg.HasTS &&
-			before(r.seg.TSEcr, c.retrStamp) {
+		// RFC 3522: a TSecr from before the retransmission means that the first
+		// transmission has arrived.
+		if c.rec.state != caOpen && r.retrAcked && c.rec.undoRetrans > 0 && c.flags&flagTS != 0 && r.seg.HasTS &&
+			before(r.seg.TSEcr, c.ts.firstRetr) {
 			c.undo()
 		}
 	}
-	lostBefore := c.lostBytes
-	if sack && (r.seg.Blocks > 0 || c.sackedSegs > 0) {
-		c.dupAcks = 0
-		c.flags &^= flagBare
+	lostBefore := c.flight.lost
+	if sack && (r.seg.Blocks > 0 || c.flight.sackedSegs > 0) {
+		c.rec.dupAcks = 0
+		c.flags &^= flagNewReno
 	} else {
-		c.countDuplicates(r, dup)
+		c.newReno(r, dup)
 	}
-	if c.flags&(flagSack|flagBare) == flagSack {
-		c.reoAt(c.detectLoss())
+	if c.flags&(flagSack|flagNewReno) == flagSack {
+		c.armReorder(c.detectLoss())
 	} else {
-		c.reoAt(0) // without reports nothing tells what has arrived
+		c.armReorder(0) // RACK needs SACK
 	}
-	c.probeAcked(r)
-	if c.caState != caOpen && afterEq(c.sndUna, c.recoveryPoint) {
-		c.endRecovery()
+	c.processTLPAck(r)
+	if c.rec.state != caOpen && afterEq(c.snd.una, c.rec.point) {
+		c.exitRecovery()
 	}
-	if c.caState == caOpen && c.lostBytes > 0 {
-		c.startRecovery()
+	if c.rec.state == caOpen && c.flight.lost > 0 {
+		c.enterRecovery()
 	}
-	switch {
-	case c.caState == caRecovery:
-		c.reduceRate(r, c.lostBytes <= lostBefore)
-	case r.acked > 0:
-		c.grow(r)
-	}
+	r.lost = c.flight.lost > lostBefore
+	c.e.congestion.onAck(c, r.ackSample)
 }
 
-// countDuplicates is NewReno (RFC 6582), for a peer without SACK. Or for one that has
-// agreed to it and reports nothing: gVisor's netstack does so once its own side is closed.
-func (c *Conn) countDuplicates(r *ackResult, dup bool) {
+// newReno finds losses by duplicate ACKs (RFC 6582), for a peer without SACK. It also serves a peer
+// that negotiated SACK and sends no blocks, as gVisor's netstack does once its own side is closed.
+func (c *Conn) newReno(r *ackResult, dup bool) {
 	switch {
 	case r.acked > 0:
-		c.dupAcks = 0
-		if c.flags&(flagSack|flagBare) != flagSack && c.caState != caOpen && before(c.sndUna, c.recoveryPoint) && c.segHead != 0 && c.caState == caRecovery {
-			c.markLost(c.segHead) // a partial acknowledgement: the next one is missing too
+		c.rec.dupAcks = 0
+		if c.flags&(flagSack|flagNewReno) != flagSack && c.rec.state != caOpen && before(c.snd.una, c.rec.point) && c.flight.head != 0 && c.rec.state == caRecovery {
+			c.markLost(c.flight.head) // a partial ACK: the next one is missing too
 		}
-		if c.caState == caOpen && after(c.sndUna, c.recoveryPoint) {
-			c.recoveryPoint = c.sndUna - 1 // it must not fall behind by half of the sequence space
+		if c.rec.state == caOpen && after(c.snd.una, c.rec.point) {
+			c.rec.point = c.snd.una - 1 // comparisons need it within 2^31 of SND.UNA
 		}
-	case dup && c.dupAcks < 1<<15:
-		c.dupAcks++
-		r.delivered += uint32(c.mss)
-		// Section 3.2, step 2: not for duplicates that the last recovery made itself.
-		if c.dupAcks == dupThresh && c.caState == caOpen && after(c.sndUna, c.recoveryPoint) {
-			c.markLost(c.segHead)
-			c.flags |= flagBare
+	case dup && c.rec.dupAcks < 1<<15:
+		c.rec.dupAcks++
+		r.delivered += uint32(c.snd.mss)
+		// Section 3.2, step 2: not for duplicates that the last recovery has caused.
+		if c.rec.dupAcks == dupThresh && c.rec.state == caOpen && after(c.snd.una, c.rec.point) {
+			c.markLost(c.flight.head)
+			c.flags |= flagNewReno
 		}
 	}
 }
 
-// save keeps what undo gives back.
-func (c *Conn) save() {
-	c.priorCwnd, c.priorThresh = c.cwnd, c.ssthresh
-	c.undoMarker, c.undoRetrans = c.sndUna, 0
+// saveForUndo keeps the windows for undo.
+func (c *Conn) saveForUndo() {
+	c.cc.priorCwnd, c.cc.priorThresh = c.cc.cwnd, c.cc.ssthresh
+	c.rec.undoMarker, c.rec.undoRetrans = c.snd.una, 0
 }
 
-// startRecovery begins fast recovery.
-func (c *Conn) startRecovery() {
-	c.save()
-	c.prrFlight = max(c.sndNxt-c.sndUna, 1)
-	c.reduce()
-	c.caState = caRecovery
-	c.recoveryPoint = c.sndNxt
-	c.prrDelivered, c.prrOut = 0, 0
-	c.flags &^= flagProbe
+// enterRecovery begins fast recovery.
+func (c *Conn) enterRecovery() {
+	c.saveForUndo()
+	c.rec.prrFlight = max(c.snd.nxt-c.snd.una, 1)
+	c.e.congestion.onLoss(c, caRecovery)
+	c.rec.state = caRecovery
+	c.rec.point = c.snd.nxt
+	c.rec.prrDelivered, c.rec.prrOut = 0, 0
+	c.flags &^= flagSendTLP
 	c.e.stats.Recoveries++
 }
 
-// reduceRate is proportional rate reduction (RFC 6937 section 3): in recovery one
-// segment leaves for each so many that arrive.
-func (c *Conn) reduceRate(r *ackResult, nothingLost bool) {
-	if r.delivered == 0 && c.prrDelivered > 0 {
+// rateReduction is proportional rate reduction (RFC 6937 section 3). During recovery, what is sent
+// is in proportion to what is delivered.
+func (c *Conn) rateReduction(a ackSample) {
+	if a.delivered == 0 && c.rec.prrDelivered > 0 {
 		return
 	}
-	c.prrDelivered += r.delivered
+	c.rec.prrDelivered += a.delivered
 	pipe := c.pipe()
 	var n int64
-	if pipe > c.ssthresh {
-		f := uint64(c.prrFlight)
-		n = int64((uint64(c.prrDelivered)*uint64(c.ssthresh)+f-1)/f) - int64(c.prrOut)
+	if pipe > c.cc.ssthresh {
+		f := uint64(c.rec.prrFlight)
+		n = int64((uint64(c.rec.prrDelivered)*uint64(c.cc.ssthresh)+f-1)/f) - int64(c.rec.prrOut)
 	} else {
-		n = max(int64(c.prrDelivered)-int64(c.prrOut), int64(r.delivered))
-		if r.acked > 0 && nothingLost {
-			n += int64(c.mss)
+		n = max(int64(c.rec.prrDelivered)-int64(c.rec.prrOut), int64(a.delivered))
+		if a.acked > 0 && !a.lost {
+			n += int64(c.snd.mss)
 		}
-		n = min(n, int64(c.ssthresh-pipe))
+		n = min(n, int64(c.cc.ssthresh-pipe))
 	}
-	if c.prrOut == 0 {
-		n = max(n, int64(c.mss)) // the fast retransmission itself
+	if c.rec.prrOut == 0 {
+		n = max(n, int64(c.snd.mss)) // the fast retransmission itself
 	}
-	c.cwnd = pipe + uint32(max(n, 0))
+	c.cc.cwnd = pipe + uint32(max(n, 0))
 }
 
-// endRecovery: all that was sent when loss was found has arrived.
-func (c *Conn) endRecovery() {
-	if c.caState == caRecovery {
-		c.cwnd = max(c.ssthresh, uint32(c.mss))
+// exitRecovery ends recovery: all data that was in flight at its start has arrived.
+func (c *Conn) exitRecovery() {
+	if c.rec.state == caRecovery {
+		c.e.congestion.onRecovered(c)
 	}
-	c.caState = caOpen
-	c.dupAcks = 0
-	c.flags &^= flagBare
-	if c.reoPersist > 0 {
-		c.reoPersist--
-		if c.reoPersist == 0 {
-			c.reoMult = 1
+	c.rec.state = caOpen
+	c.rec.dupAcks = 0
+	c.flags &^= flagNewReno
+	if c.rec.reoPersist > 0 {
+		c.rec.reoPersist--
+		if c.rec.reoPersist == 0 {
+			c.rec.reoMult = 1
 		}
 	}
 }
 
-// undo takes a reduction back: nothing was lost. A D-SACK may tell so after recovery
-// has ended.
+// undo restores the windows: nothing was lost. A D-SACK may show that after the end of recovery.
 func (c *Conn) undo() {
-	c.undoRetrans = 0
-	if c.priorCwnd == 0 {
+	c.rec.undoRetrans = 0
+	if c.cc.priorCwnd == 0 {
 		return
 	}
 	c.e.stats.Undone++
-	c.cwnd = max(c.cwnd, c.priorCwnd)
-	c.ssthresh = max(c.ssthresh, c.priorThresh)
-	c.priorCwnd = 0
-	c.caState = caOpen
-	c.backoff = 0
-	for c.lostBytes > 0 {
+	c.e.congestion.onUndo(c)
+	c.cc.priorCwnd = 0
+	c.rec.state = caOpen
+	c.timers.backoff = 0
+	for c.flight.lost > 0 {
 		ref := c.nextLost()
 		g := c.e.segs.at(ref)
 		g.flags &^= segLost
-		c.lostBytes -= g.end - g.seq
+		c.flight.lost -= g.end - g.seq
 		c.timeInsert(ref, g)
 	}
 }
 
-// retransmissionTimeout is RFC 6298 section 5.4 to 5.7, and RFC 8985 section 6.3 for
-// what is lost: the oldest segment, and those not sent since.
-func (c *Conn) retransmissionTimeout() {
+// onRTO is the expired retransmission timer (RFC 6298 sections 5.4 to 5.7). By RFC 8985 section 6.3
+// the oldest segment is lost, and those not sent since.
+func (c *Conn) onRTO() {
 	e := c.e
 	e.stats.Timeouts++
-	if c.caState != caLoss {
-		c.save()
+	if c.rec.state != caLoss {
+		c.saveForUndo()
 		// RFC 5681 section 3.1: once for a segment, not for each time it is sent.
-		c.reduce()
+		c.e.congestion.onLoss(c, caLoss)
 	}
-	if c.sackedSegs > 0 && e.segs.at(c.segHead).flags&segSacked != 0 {
-		c.forgetSacks()
+	if c.flight.sackedSegs > 0 && e.segs.at(c.flight.head).flags&segSacked != 0 {
+		c.forgetSACKs()
 	}
-	wait := int64(c.rackRTT+c.reoWindow()) * 1000
-	for ref := c.segHead; ref != 0; ref = e.segs.at(ref).next {
+	wait := int64(c.rtt.rack+c.reoWindow()) * 1000
+	for ref := c.flight.head; ref != 0; ref = e.segs.at(ref).next {
 		g := e.segs.at(ref)
-		if ref == c.segHead || c.flags&flagSack == 0 || g.at+wait <= e.now {
+		if ref == c.flight.head || c.flags&flagSack == 0 || g.at+wait <= e.now {
 			c.markLost(ref)
 		}
 	}
-	c.dupAcks = 0
-	c.caState = caLoss
-	c.recoveryPoint = c.sndNxt
-	c.flags &^= flagProbe | flagProbing | flagProbeRetr
-	c.cwnd = c.pipe() + uint32(c.mss)
-	if c.backoff < 255 {
-		c.backoff++
+	c.rec.dupAcks = 0
+	c.rec.state = caLoss
+	c.rec.point = c.snd.nxt
+	c.flags &^= flagSendTLP | flagTLPOut | flagTLPRetr
+	c.cc.cwnd = c.pipe() + uint32(c.snd.mss)
+	if c.timers.backoff < 255 {
+		c.timers.backoff++
 	}
 	c.startRTO()
-	c.soonKind, c.soonAt = soonNone, 0
-	c.pend()
+	c.timers.probeKind, c.timers.probeAt = probeNone, 0
+	c.schedule()
 }

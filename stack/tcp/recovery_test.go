@@ -53,8 +53,8 @@ func TestRecovery(t *testing.T) {
 			< A 1(0) ack 1 sack 1001-5001
 			+10ms
 			< A 1(0) ack 5001`, check: func(t *testing.T, s *script) {
-			if s.c.caState != caOpen || s.c.cwnd != s.c.ssthresh || s.c.cwnd != 3500 {
-				t.Errorf("state %d, cwnd %d of %d: want the window at 0.7 of what was in flight", s.c.caState, s.c.cwnd, s.c.ssthresh)
+			if s.c.rec.state != caOpen || s.c.cc.cwnd != s.c.cc.ssthresh || s.c.cc.cwnd != 3500 {
+				t.Errorf("state %d, cwnd %d of %d: want the window at 0.7 of what was in flight", s.c.rec.state, s.c.cc.cwnd, s.c.cc.ssthresh)
 			}
 		}},
 		{name: "three duplicate ACKs of a peer that agreed to SACK and reports nothing", rfc: "5681 3.2", script: sackRTT + fiveSent + `
@@ -68,8 +68,8 @@ func TestRecovery(t *testing.T) {
 			> A 2001(1000)
 			+10ms
 			< A 1(0) ack 5001`, check: func(t *testing.T, s *script) {
-			if st := s.e.Stats(); st.Timeouts != 0 || s.c.caState != caOpen || s.c.flags&flagBare != 0 {
-				t.Errorf("%+v, state %d", st, s.c.caState)
+			if st := s.e.Stats(); st.Timeouts != 0 || s.c.rec.state != caOpen || s.c.flags&flagNewReno != 0 {
+				t.Errorf("%+v, state %d", st, s.c.rec.state)
 			}
 		}},
 		{name: "one SACKed segment and a reordering window", rfc: "8985 6.2", script: sackRTT + fiveSent + `
@@ -117,8 +117,8 @@ func TestRecovery(t *testing.T) {
 		{name: "SACK of what was not sent", rfc: "2018 3", script: sackRTT + fiveSent + `
 			< A 1(0) ack 1 sack 1001-9001
 			< A 1(0) ack 1 sack 4001-2001`, check: func(t *testing.T, s *script) {
-			if s.c.sackedBytes != 0 {
-				t.Errorf("%d bytes are taken for SACKed", s.c.sackedBytes)
+			if s.c.flight.sacked != 0 {
+				t.Errorf("%d bytes are taken for SACKed", s.c.flight.sacked)
 			}
 		}},
 		{name: "tail loss probe", rfc: "8985 7.3", script: sackRTT + fiveSent + `
@@ -165,7 +165,7 @@ func TestRecovery(t *testing.T) {
 			> PA 5001(1000)
 			< A 1(0) ack 5001
 			< A 1(0) ack 6001`, check: func(t *testing.T, s *script) {
-			if s.c.ssthresh > 1<<30 {
+			if s.c.cc.ssthresh > 1<<30 {
 				t.Error("the window was not reduced")
 			}
 		}},
@@ -178,7 +178,7 @@ func TestRecovery(t *testing.T) {
 			write 1000
 			> PA 5001(1000)
 			< A 1(0) ack 6001`, check: func(t *testing.T, s *script) {
-			if s.c.ssthresh < 1<<30 {
+			if s.c.cc.ssthresh < 1<<30 {
 				t.Error("the window was reduced")
 			}
 		}},
@@ -189,8 +189,8 @@ func TestRecovery(t *testing.T) {
 			> A 1001(1000)
 			> A 2001(1000)
 			< A 1(0) ack 5001`, check: func(t *testing.T, s *script) {
-			if st := s.e.Stats(); st.Timeouts != 1 || s.c.backoff != 0 || s.c.caState != caOpen {
-				t.Errorf("%+v, backoff %d", st, s.c.backoff)
+			if st := s.e.Stats(); st.Timeouts != 1 || s.c.timers.backoff != 0 || s.c.rec.state != caOpen {
+				t.Errorf("%+v, backoff %d", st, s.c.timers.backoff)
 			}
 		}},
 		{name: "three duplicate ACKs", rfc: "6582 3.2", script: plainRTT + fiveSent + `
@@ -205,8 +205,8 @@ func TestRecovery(t *testing.T) {
 			< A 1(0) ack 5001`},
 		{name: "the recovery point keeps up", rfc: "6582 3.2", script: plainRTT + fiveSent + `
 			< A 1(0) ack 5001`, check: func(t *testing.T, s *script) {
-			if s.c.recoveryPoint != s.c.sndUna-1 {
-				t.Errorf("it is %d behind", s.c.sndUna-s.c.recoveryPoint)
+			if s.c.rec.point != s.c.snd.una-1 {
+				t.Errorf("it is %d behind", s.c.snd.una-s.c.rec.point)
 			}
 		}},
 		{name: "no fast retransmission of what recovery repeated", rfc: "6582 3.2", script: plainRTT + fiveSent + `
@@ -246,8 +246,8 @@ func TestRecovery(t *testing.T) {
 			> PA 1(1000)
 			+200ms
 			< A 1(0) ack 1001`, check: func(t *testing.T, s *script) {
-			if s.c.srtt > 12000 {
-				t.Errorf("the round trip is taken for %d µs", s.c.srtt)
+			if s.c.rtt.srtt > 12000 {
+				t.Errorf("the round trip is taken for %d µs", s.c.rtt.srtt)
 			}
 		}},
 		{name: "idle restart", rfc: "5681 4.1", script: sackRTT + fiveSent + `
@@ -255,8 +255,8 @@ func TestRecovery(t *testing.T) {
 			+5s
 			write 100
 			> PA 5001(100)`, check: func(t *testing.T, s *script) {
-			if s.c.cwnd > 10000 {
-				t.Errorf("cwnd is %d after an idle time", s.c.cwnd)
+			if s.c.cc.cwnd > 10000 {
+				t.Errorf("cwnd is %d after an idle time", s.c.cc.cwnd)
 			}
 		}},
 	} {
@@ -274,8 +274,8 @@ func checkUndone(n uint64) func(t *testing.T, s *script) {
 		if st := s.e.Stats(); st.Undone != n {
 			t.Errorf("%d reductions undone, want %d: %+v", st.Undone, n, st)
 		}
-		if n > 0 && (s.c.caState != caOpen || s.c.cwnd < 10000 || s.c.ssthresh < 1<<30) {
-			t.Errorf("state %d, cwnd %d, ssthresh %d: want what was before", s.c.caState, s.c.cwnd, s.c.ssthresh)
+		if n > 0 && (s.c.rec.state != caOpen || s.c.cc.cwnd < 10000 || s.c.cc.ssthresh < 1<<30) {
+			t.Errorf("state %d, cwnd %d, ssthresh %d: want what was before", s.c.rec.state, s.c.cc.cwnd, s.c.cc.ssthresh)
 		}
 	}
 }

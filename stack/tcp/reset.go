@@ -1,9 +1,9 @@
 package tcp
 
-// Reject answers a segment of no connection with a RST (RFC 9293 section 3.10.7.1), if
-// a frame is free, and not more than so many a second.
+// Reject answers a segment without a connection with a RST (RFC 9293 section 3.10.7.1), if there is
+// a frame and the limit of RSTs a second allows it.
 func (e *Engine) Reject(s *Segment) {
-	if s.Flags&FlagRST != 0 || !e.resets.take(e.now, resetsPerSecond) {
+	if s.Flags&FlagRST != 0 || !e.resets.allow(e.now, resetsPerSecond) {
 		return
 	}
 	seq, ack, fl := s.Ack, uint32(0), uint8(FlagRST)
@@ -15,7 +15,7 @@ func (e *Engine) Reject(s *Segment) {
 	}
 }
 
-// sendReset tells the peer that the connection is gone.
+// sendReset sends a RST for a connection that ends.
 func (e *Engine) sendReset(c *Conn) {
 	b := e.cfg.Output.Frame(c, &c.tuple, headerLen)
 	if b == nil {
@@ -24,15 +24,15 @@ func (e *Engine) sendReset(c *Conn) {
 	}
 	b = b[:headerLen]
 	// The peer believes the sequence number it expects (RFC 5961 section 3.2).
-	putHeader(b, &c.tuple, c.ackSeq(), c.rcvNxt, FlagRST|FlagACK, 0, headerLen)
-	seal(b, uint64(c.pseudo))
+	putHeader(b, &c.tuple, c.ackSeq(), c.rcv.nxt, FlagRST|FlagACK, 0, headerLen)
+	setChecksum(b, uint64(c.pseudoSum))
 	e.cfg.Output.Send(c, b)
 	e.stats.Sent++
 	e.stats.Resets++
 }
 
-// sendWaitAck acknowledges for a connection in TIME-WAIT.
-func (e *Engine) sendWaitAck(w *timeWait, ms uint32) {
+// sendTimeWaitAck sends an ACK for a connection in TIME-WAIT.
+func (e *Engine) sendTimeWaitAck(w *timeWait, ms uint32) {
 	val := uint32(0)
 	if w.hasTS {
 		val = ms + w.tsOffset
@@ -40,8 +40,8 @@ func (e *Engine) sendWaitAck(w *timeWait, ms uint32) {
 	e.reply(&w.tuple, w.sndNxt, w.rcvNxt, FlagACK, 0, val, w.tsRecent)
 }
 
-// reply sends a segment without text that belongs to no connection. It reports
-// whether there was a frame.
+// reply sends a segment without data that belongs to no connection. It reports whether there was a
+// frame.
 func (e *Engine) reply(t *Tuple, seq, ack uint32, fl uint8, wnd uint16, val, ecr uint32) bool {
 	n := headerLen
 	if val != 0 {
@@ -57,7 +57,7 @@ func (e *Engine) reply(t *Tuple, seq, ack uint32, fl uint8, wnd uint16, val, ecr
 	if val != 0 {
 		putTimestamps(b[headerLen:], val, ecr)
 	}
-	seal(b, t.pseudoSum())
+	setChecksum(b, t.pseudoSum())
 	e.cfg.Output.Send(nil, b)
 	e.stats.Sent++
 	return true

@@ -1,48 +1,48 @@
 package tcp
 
-// takeBlocks reads a segment's SACK option (RFC 2018 section 3, RFC 2883).
-func (c *Conn) takeBlocks(r *ackResult) {
+// processSACK takes a segment's SACK option (RFC 2018 section 3, RFC 2883).
+func (c *Conn) processSACK(r *ackResult) {
 	s := r.seg
 	blocks := s.Sack[:s.Blocks]
 	if c.isDSack(blocks, s.Ack) {
 		r.dsack = true
-		c.tookDSack(blocks[0])
+		c.processDSACK(blocks[0])
 		blocks = blocks[1:]
 	}
-	// Blocks come by recency. In the order of sequence numbers, a segment that is
-	// found behind one SACKed earlier tells of reordering.
+	// Blocks are in the order of recency. They are sorted by sequence number, so that a
+	// segment found below one SACKed before is evidence of reordering.
 	for i := 1; i < len(blocks); i++ {
 		for j := i; j > 0 && before(blocks[j].Start, blocks[j-1].Start); j-- {
 			blocks[j], blocks[j-1] = blocks[j-1], blocks[j]
 		}
 	}
 	for _, b := range blocks {
-		// A block outside of what is in flight is old, or forged.
-		if before(b.Start, b.End) && afterEq(b.Start, c.sndUna) && beforeEq(b.End, c.sndNxt) {
-			c.takeBlock(b, r)
+		// A block outside of what is in flight is old or forged.
+		if before(b.Start, b.End) && afterEq(b.Start, c.snd.una) && beforeEq(b.End, c.snd.nxt) {
+			c.markSACKed(b, r)
 		}
 	}
 }
 
-// isDSack is RFC 2883 section 4: the first block reports a duplicate if it is
-// below the acknowledgement, or within the second block.
+// isDSack is RFC 2883 section 4: the first block reports a duplicate if it is below the
+// acknowledgement, or within the second block.
 func (c *Conn) isDSack(blocks []SackBlock, ack uint32) bool {
 	b := blocks[0]
-	if !before(b.Start, b.End) || before(b.End, c.sndUna-c.maxWnd-1<<16) {
+	if !before(b.Start, b.End) || before(b.End, c.snd.una-c.snd.maxWnd-1<<16) {
 		return false
 	}
 	return beforeEq(b.End, ack) ||
 		len(blocks) > 1 && afterEq(b.Start, blocks[1].Start) && beforeEq(b.End, blocks[1].End)
 }
 
-// takeBlock marks the segments that lie within a block. Blocks are reported again and
-// again as they grow, so runs of segments that are SACKed already are skipped: the time
-// is in proportion to what is missing and what is new, and not to the window.
-func (c *Conn) takeBlock(b SackBlock, r *ackResult) {
+// markSACKed marks the segments within a block. Blocks are reported again as they grow, so runs of
+// SACKed segments are skipped. The time is in proportion to what is missing and new, not to the
+// window.
+func (c *Conn) markSACKed(b SackBlock, r *ackResult) {
 	e := c.e
-	ref := c.segHead
-	// Most blocks are an old one that has grown.
-	if h := c.sackHint; h != 0 && beforeEq(e.segs.at(h).seq, b.Start) {
+	ref := c.flight.head
+	// Most blocks are old ones that have grown.
+	if h := c.flight.sackHint; h != 0 && beforeEq(e.segs.at(h).seq, b.Start) {
 		ref = h
 	}
 	for ref != 0 {
@@ -58,27 +58,27 @@ func (c *Conn) takeBlock(b SackBlock, r *ackResult) {
 			n := g.end - g.seq
 			r.delivered += n
 			r.sack = true
-			c.deliveredSegment(g, r)
+			c.rackDelivered(g, r)
 			if g.flags&segLost != 0 {
 				g.flags &^= segLost
-				c.lostBytes -= n
+				c.flight.lost -= n
 			}
 			c.timeRemove(g)
 			g.flags |= segSacked
-			c.sackedBytes += n
-			c.sackedSegs++
-			c.sackHint = ref
+			c.flight.sacked += n
+			c.flight.sackedSegs++
+			c.flight.sackHint = ref
 			c.joinRun(ref, g)
 		}
 		ref = g.next
 	}
 }
 
-// A segment that is SACKed is in no list by time, and its link there, tnext, leads to a
-// later one of the same run: one to which all between are SACKed, too. 0 is the
-// run's last. Segments are only ever taken off the front, so a link stays good.
+// A SACKed segment is not in the list by time. Its link tnext leads to a later segment of
+// the same run: all segments between them are SACKed. The last one has the link 0.
+// Segments are only removed at the front, so a link stays valid.
 
-// joinRun links a segment newly SACKed with its neighbours.
+// joinRun links a newly SACKed segment with its neighbors.
 func (c *Conn) joinRun(ref uint32, g *sentSegment) {
 	e := c.e
 	g.tnext, g.tprev = 0, 0
@@ -92,7 +92,7 @@ func (c *Conn) joinRun(ref uint32, g *sentSegment) {
 	}
 }
 
-// runEnd is the last segment of the run that ref is in. It halves the way for the next time.
+// runEnd returns the last segment of a run. It shortens the links on its way.
 func (c *Conn) runEnd(ref uint32) uint32 {
 	e := c.e
 	g := e.segs.at(ref)
@@ -108,36 +108,36 @@ func (c *Conn) runEnd(ref uint32) uint32 {
 	return ref
 }
 
-// forgetSacks is for a receiver that has dropped what it reported (RFC 2018 section 8).
-func (c *Conn) forgetSacks() {
-	for ref := c.segHead; ref != 0; ref = c.e.segs.at(ref).next {
+// forgetSACKs unmarks all segments: the receiver has dropped data that it had reported (RFC 2018
+// section 8).
+func (c *Conn) forgetSACKs() {
+	for ref := c.flight.head; ref != 0; ref = c.e.segs.at(ref).next {
 		g := c.e.segs.at(ref)
 		if g.flags&segSacked != 0 {
 			g.flags &^= segSacked
 			c.timeInsert(ref, g)
 		}
 	}
-	c.sackedBytes, c.sackedSegs, c.sackHint = 0, 0, 0
+	c.flight.sacked, c.flight.sackedSegs, c.flight.sackHint = 0, 0, 0
 }
 
-// tookDSack learns from a report that a segment arrived twice.
-func (c *Conn) tookDSack(b SackBlock) {
-	// RFC 8985 section 6.2, step 4: reordering may be wider than was thought; once
-	// a round trip.
-	if c.rackRound == 0 || !before(c.sndUna, c.rackRound) {
-		c.rackRound = c.sndNxt | 1
-		if c.reoMult < 255 {
-			c.reoMult++
+// processDSACK takes the report that a segment arrived twice.
+func (c *Conn) processDSACK(b SackBlock) {
+	// RFC 8985 section 6.2, step 4: widen the reordering window, once a round trip.
+	if c.rec.rackRound == 0 || !before(c.snd.una, c.rec.rackRound) {
+		c.rec.rackRound = c.snd.nxt | 1
+		if c.rec.reoMult < 255 {
+			c.rec.reoMult++
 		}
-		c.reoPersist = 16
+		c.rec.reoPersist = 16
 	}
-	if c.flags&flagProbeRetr != 0 && b.End == c.probeEnd {
-		c.flags &^= flagProbing | flagProbeRetr // the probe was the duplicate
+	if c.flags&flagTLPRetr != 0 && b.End == c.rec.tlpEnd {
+		c.flags &^= flagTLPOut | flagTLPRetr // the probe was the duplicate
 		return
 	}
-	if c.undoRetrans > 0 && afterEq(b.Start, c.undoMarker) {
-		c.undoRetrans--
-		if c.undoRetrans == 0 {
+	if c.rec.undoRetrans > 0 && afterEq(b.Start, c.rec.undoMarker) {
+		c.rec.undoRetrans--
+		if c.rec.undoRetrans == 0 {
 			c.undo()
 		}
 	}

@@ -26,28 +26,28 @@ func sackedConn(t testing.TB, n int) (*Engine, *Conn, int64) {
 	}
 	e.Flush(now)
 	now += int64(10 * time.Millisecond)
-	s := Segment{Tuple: *c.Tuple(), Seq: 5000, Ack: c.sndNxt, Flags: FlagSYN | FlagACK, Window: 65535}
+	s := Segment{Tuple: *c.Tuple(), Seq: 5000, Ack: c.snd.nxt, Flags: FlagSYN | FlagACK, Window: 65535}
 	s.HasMSS, s.MSS, s.HasScale, s.Scale, s.SackOK = true, 1460, true, 14, true
 	e.Input(now, &s)
 	e.Flush(now)
-	s = Segment{Tuple: *c.Tuple(), Seq: 5001, Ack: c.sndNxt, Flags: FlagACK, Window: 65535}
+	s = Segment{Tuple: *c.Tuple(), Seq: 5001, Ack: c.snd.nxt, Flags: FlagACK, Window: 65535}
 	e.Input(now, &s)
-	c.cwnd = 1 << 29
+	c.cc.cwnd = 1 << 29
 	if _, err := c.Write(make([]byte, n*1460)); err != nil {
 		t.Fatal(err)
 	}
 	e.Flush(now)
-	if got := int(c.sndNxt-c.sndUna) / 1460; got != n {
+	if got := int(c.snd.nxt-c.snd.una) / 1460; got != n {
 		t.Fatalf("%d segments are in flight, want %d", got, n)
 	}
-	c.cwnd = 1460 // nothing is sent again meanwhile
+	c.cc.cwnd = 1460 // nothing is sent again meanwhile
 	return e, c, now
 }
 
 // sackOne has segment i reported, with the block below the second hole and the first.
 func sackOne(e *Engine, c *Conn, now int64, i, hole uint32) {
-	s := Segment{Tuple: c.tuple, Seq: c.rcvNxt, Ack: c.sndUna, Flags: FlagACK, Window: 65535}
-	una := c.sndUna
+	s := Segment{Tuple: c.tuple, Seq: c.rcv.nxt, Ack: c.snd.una, Flags: FlagACK, Window: 65535}
+	una := c.snd.una
 	s.Blocks = 1
 	s.Sack[0] = SackBlock{una + 1460, una + (i+1)*1460}
 	if i > hole {
@@ -67,8 +67,8 @@ func TestSackedRuns(t *testing.T) {
 		if err := e.check(); err != nil {
 			t.Fatal(err)
 		}
-		if int(c.sackedSegs) != want {
-			t.Fatalf("%d segments are SACKed, want %d", c.sackedSegs, want)
+		if int(c.flight.sackedSegs) != want {
+			t.Fatalf("%d segments are SACKed, want %d", c.flight.sackedSegs, want)
 		}
 	}
 	for i := uint32(1); i < n; i++ {
@@ -79,14 +79,14 @@ func TestSackedRuns(t *testing.T) {
 		step(int(i) - int(b2u(i > hole)))
 	}
 	// The second hole fills, from a segment that came late.
-	s := Segment{Tuple: c.tuple, Seq: c.rcvNxt, Ack: c.sndUna, Flags: FlagACK, Window: 65535}
-	s.Blocks, s.Sack[0] = 1, SackBlock{c.sndUna + 1460, c.sndUna + n*1460}
+	s := Segment{Tuple: c.tuple, Seq: c.rcv.nxt, Ack: c.snd.una, Flags: FlagACK, Window: 65535}
+	s.Blocks, s.Sack[0] = 1, SackBlock{c.snd.una + 1460, c.snd.una + n*1460}
 	e.Input(now, &s)
 	step(n - 1)
-	if end := c.runEnd(c.sackHint); e.segs.at(end).end != c.sndNxt {
-		t.Errorf("the run ends at %d, want %d", e.segs.at(end).end, c.sndNxt)
+	if end := c.runEnd(c.flight.sackHint); e.segs.at(end).end != c.snd.nxt {
+		t.Errorf("the run ends at %d, want %d", e.segs.at(end).end, c.snd.nxt)
 	}
-	s = Segment{Tuple: c.tuple, Seq: c.rcvNxt, Ack: c.sndNxt, Flags: FlagACK, Window: 65535}
+	s = Segment{Tuple: c.tuple, Seq: c.rcv.nxt, Ack: c.snd.nxt, Flags: FlagACK, Window: 65535}
 	e.Input(now, &s)
 	step(0)
 }
@@ -94,21 +94,21 @@ func TestSackedRuns(t *testing.T) {
 // TestSmallSegments: however little each Write has, segments in flight are bounded.
 func TestSmallSegments(t *testing.T) {
 	e, c, now := sackedConn(t, 1)
-	c.cwnd = 1 << 29
+	c.cc.cwnd = 1 << 29
 	for range maxSegs + 1000 {
 		if n, err := c.Write([]byte{1}); n != 1 {
 			t.Fatal(err)
 		}
 		e.Flush(now)
 	}
-	if c.segs != maxSegs || c.unsent() != 1001 {
-		t.Errorf("%d segments are in flight, %d bytes are left", c.segs, c.unsent())
+	if c.flight.segs != maxSegs || c.unsent() != 1001 {
+		t.Errorf("%d segments are in flight, %d bytes are left", c.flight.segs, c.unsent())
 	}
-	s := Segment{Tuple: c.tuple, Seq: c.rcvNxt, Ack: c.sndNxt, Flags: FlagACK, Window: 65535}
+	s := Segment{Tuple: c.tuple, Seq: c.rcv.nxt, Ack: c.snd.nxt, Flags: FlagACK, Window: 65535}
 	e.Input(now, &s)
 	e.Flush(now)
-	if c.segs != 1 || c.unsent() != 0 {
-		t.Errorf("%d segments are in flight, %d bytes are left", c.segs, c.unsent())
+	if c.flight.segs != 1 || c.unsent() != 0 {
+		t.Errorf("%d segments are in flight, %d bytes are left", c.flight.segs, c.unsent())
 	}
 	if err := e.check(); err != nil {
 		t.Error(err)

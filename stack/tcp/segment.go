@@ -20,8 +20,8 @@ const (
 // headerLen is the length of a TCP header without options.
 const headerLen = 20
 
-// Segment is a received TCP segment, parsed. It is the caller's, who may reuse
-// one for all segments; an Engine keeps neither it nor Payload after Input.
+// Segment is a parsed TCP segment. The caller may use one for all segments: after Input the engine
+// refers neither to it nor to Payload.
 type Segment struct {
 	Tuple
 	Seq, Ack uint32
@@ -32,15 +32,14 @@ type Segment struct {
 	Payload []byte
 }
 
-// ErrMalformed is returned for bytes that are no TCP segment: a header that is
-// cut off, or a data offset outside of the segment.
+// ErrMalformed is returned for bytes that are no TCP segment: the header is cut off, or the data
+// offset lies outside of the segment.
 var ErrMalformed = errors.New("malformed tcp segment")
 
-// ParseSegment fills s from the TCP header, options and payload in b. src and dst
-// are the addresses of its IP header, 4 or 16 bytes each. The checksum is not
-// verified (see VerifyChecksum): a NIC or the caller may have done so. Options
-// that are malformed end the option list, as RFC 9293 section 3.1 (MUST-7)
-// leaves to the receiver: what was read before them holds.
+// ParseSegment fills s from the TCP header, options and payload in b. src and dst are the addresses
+// of its IP header, 4 or 16 bytes each. The checksum is not verified (see VerifyChecksum), as a NIC
+// or the caller may have done so. A malformed option ends the list, and the options before it are
+// used (RFC 9293 section 3.1, MUST-7).
 func ParseSegment(s *Segment, b, src, dst []byte) error {
 	if len(b) < headerLen {
 		return ErrMalformed
@@ -74,8 +73,8 @@ func (s *Segment) length() uint32 {
 	return n
 }
 
-// putHeader writes the fixed header of a segment whose header and options are n
-// bytes long. The checksum is left zero.
+// putHeader writes the fixed header. The header and its options have n bytes. The checksum is left
+// zero.
 func putHeader(b []byte, t *Tuple, seq, ack uint32, flags uint8, window uint16, n int) {
 	b = b[:headerLen]
 	binary.BigEndian.PutUint16(b, t.LocalPort)
@@ -88,8 +87,8 @@ func putHeader(b []byte, t *Tuple, seq, ack uint32, flags uint8, window uint16, 
 	binary.BigEndian.PutUint32(b[16:], 0)
 }
 
-// seal writes the checksum of segment b, given its connection's pseudo-header sum.
-func seal(b []byte, pseudo uint64) {
+// setChecksum writes the checksum of segment b. pseudo is the sum of its pseudo-header.
+func setChecksum(b []byte, pseudo uint64) {
 	acc := wire.Sum(b, pseudo+wire.Word(uint16(len(b))))
 	binary.BigEndian.PutUint16(b[16:], ^wire.Fold(acc))
 }

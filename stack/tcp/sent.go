@@ -1,14 +1,14 @@
 package tcp
 
-// sentSegment is a segment in flight. A connection has a list of them in the order of
-// their sequence numbers, which together are SND.UNA to SND.NXT, and a second one,
-// by the time of transmission, of those that are neither lost nor SACKed.
+// sentSegment is a segment in flight. A connection has a list of them by sequence number, from
+// SND.UNA to SND.NXT without a gap. A second list, by the time of transmission, has those that are
+// neither lost nor SACKed.
 type sentSegment struct {
 	seq, end     uint32
 	at           int64 // last transmission
 	next, prev   uint32
 	tnext, tprev uint32
-	place        place // of its first byte in the send queue
+	pos          queuePos // of its first byte in the send queue
 	flags        segFlags
 	tries        uint8 // transmissions, saturated
 }
@@ -17,13 +17,13 @@ type segFlags uint8
 
 const (
 	segSacked segFlags = 1 << iota
-	segLost            // found lost, and not yet sent again
-	segRetr            // sent more than once
+	segLost            // lost, and not yet retransmitted
+	segRetr            // was retransmitted
 	segFin             // its last octet is the FIN
 	segTimed           // in the list by time
 )
 
-// data is how many bytes of text the segment has.
+// data is how many bytes of data the segment has.
 func (g *sentSegment) data() uint32 {
 	n := g.end - g.seq
 	if g.flags&segFin != 0 {
@@ -32,42 +32,42 @@ func (g *sentSegment) data() uint32 {
 	return n
 }
 
-// maxSegs bounds the segments of a connection in flight: small ones take more memory
-// than their text does. A window of 44 MB is not bounded by it, with segments of 1448 bytes.
+// maxSegs bounds the segments in flight of a connection, as small ones take more memory than their
+// data. It does not bound a window of 44 MB, with segments of 1448 bytes.
 const maxSegs = 1 << 15
 
-// addSegment appends a segment that was sent just now.
-func (c *Conn) addSegment(seq, end uint32, pl place, f segFlags) {
+// addSegment appends a segment that was just sent.
+func (c *Conn) addSegment(seq, end uint32, pl queuePos, f segFlags) {
 	e := c.e
 	ref := e.segs.get()
-	c.segs++
+	c.flight.segs++
 	e.used += segCost
 	g := e.segs.at(ref)
-	*g = sentSegment{seq: seq, end: end, at: e.now, place: pl, flags: f, prev: c.segTail, tries: 1}
-	if c.segTail != 0 {
-		e.segs.at(c.segTail).next = ref
+	*g = sentSegment{seq: seq, end: end, at: e.now, pos: pl, flags: f, prev: c.flight.tail, tries: 1}
+	if c.flight.tail != 0 {
+		e.segs.at(c.flight.tail).next = ref
 	} else {
-		c.segHead = ref
+		c.flight.head = ref
 	}
-	c.segTail = ref
+	c.flight.tail = ref
 	c.timeAppend(ref, g)
 }
 
 func (c *Conn) timeAppend(ref uint32, g *sentSegment) {
 	g.flags |= segTimed
-	g.tprev, g.tnext = c.timeTail, 0
-	if c.timeTail != 0 {
-		c.e.segs.at(c.timeTail).tnext = ref
+	g.tprev, g.tnext = c.flight.timeTail, 0
+	if c.flight.timeTail != 0 {
+		c.e.segs.at(c.flight.timeTail).tnext = ref
 	} else {
-		c.timeHead = ref
+		c.flight.timeHead = ref
 	}
-	c.timeTail = ref
+	c.flight.timeTail = ref
 }
 
-// timeInsert puts a segment where its time belongs, near the head.
+// timeInsert inserts a segment in the list by time, searching from the head.
 func (c *Conn) timeInsert(ref uint32, g *sentSegment) {
 	e := c.e
-	next := c.timeHead
+	next := c.flight.timeHead
 	for next != 0 && !sentAfter(e.segs.at(next).at, e.segs.at(next).end, g.at, g.end) {
 		next = e.segs.at(next).tnext
 	}
@@ -81,7 +81,7 @@ func (c *Conn) timeInsert(ref uint32, g *sentSegment) {
 	if n.tprev != 0 {
 		e.segs.at(n.tprev).tnext = ref
 	} else {
-		c.timeHead = ref
+		c.flight.timeHead = ref
 	}
 	n.tprev = ref
 }
@@ -95,75 +95,75 @@ func (c *Conn) timeRemove(g *sentSegment) {
 	if g.tprev != 0 {
 		e.segs.at(g.tprev).tnext = g.tnext
 	} else {
-		c.timeHead = g.tnext
+		c.flight.timeHead = g.tnext
 	}
 	if g.tnext != 0 {
 		e.segs.at(g.tnext).tprev = g.tprev
 	} else {
-		c.timeTail = g.tprev
+		c.flight.timeTail = g.tprev
 	}
 }
 
-// dropSegment forgets the oldest segment, as it was acknowledged.
+// dropSegment removes the oldest segment, which was acknowledged.
 func (c *Conn) dropSegment(ref uint32) {
 	e := c.e
 	g := e.segs.at(ref)
 	c.timeRemove(g)
 	if g.flags&segSacked != 0 {
-		c.sackedBytes -= g.end - g.seq
-		c.sackedSegs--
+		c.flight.sacked -= g.end - g.seq
+		c.flight.sackedSegs--
 	}
 	if g.flags&segLost != 0 {
-		c.lostBytes -= g.end - g.seq
+		c.flight.lost -= g.end - g.seq
 	}
-	if c.lostHint == ref {
-		c.lostHint = g.next
+	if c.flight.lostHint == ref {
+		c.flight.lostHint = g.next
 	}
-	if c.sackHint == ref {
-		c.sackHint = 0
+	if c.flight.sackHint == ref {
+		c.flight.sackHint = 0
 	}
-	c.segHead = g.next
+	c.flight.head = g.next
 	if g.next != 0 {
 		e.segs.at(g.next).prev = 0
 	} else {
-		c.segTail = 0
+		c.flight.tail = 0
 	}
-	c.segs--
+	c.flight.segs--
 	e.used -= segCost
 	e.segs.put(ref)
 }
 
 func (c *Conn) dropSegments() {
-	for c.segHead != 0 {
-		c.dropSegment(c.segHead)
+	for c.flight.head != 0 {
+		c.dropSegment(c.flight.head)
 	}
 }
 
-// cutSegment takes n acknowledged octets, not all, off the oldest segment.
-func (c *Conn) cutSegment(g *sentSegment, n uint32) {
+// trimSegment takes n acknowledged bytes, not all, off the oldest segment.
+func (c *Conn) trimSegment(g *sentSegment, n uint32) {
 	if g.flags&segSacked != 0 {
-		c.sackedBytes -= n
+		c.flight.sacked -= n
 	}
 	if g.flags&segLost != 0 {
-		c.lostBytes -= n
+		c.flight.lost -= n
 	}
 	if g.data() > n {
-		g.place = c.sq.settle(c.e.chunks, c.sq.skip(c.e.chunks, g.place, n))
+		g.pos = c.snd.queue.normalize(c.e.chunks, c.snd.queue.skip(c.e.chunks, g.pos, n))
 	}
 	g.seq += n
 }
 
-// splitSegment leaves n bytes of text in a segment, and makes another of the rest:
-// the path takes smaller ones than when it was sent.
+// splitSegment leaves n bytes of data in a segment, and puts the rest in a new one: the path now
+// takes smaller segments.
 func (c *Conn) splitSegment(ref, n uint32) {
 	e := c.e
 	rest := e.segs.get()
-	c.segs++
+	c.flight.segs++
 	e.used += segCost
 	g, r := e.segs.at(ref), e.segs.at(rest)
 	*r = *g
 	r.seq = g.seq + n
-	r.place = c.sq.settle(e.chunks, c.sq.skip(e.chunks, g.place, n))
+	r.pos = c.snd.queue.normalize(e.chunks, c.snd.queue.skip(e.chunks, g.pos, n))
 	r.prev = ref
 	g.end = r.seq
 	g.flags &^= segFin
@@ -171,10 +171,10 @@ func (c *Conn) splitSegment(ref, n uint32) {
 	if r.next != 0 {
 		e.segs.at(r.next).prev = rest
 	} else {
-		c.segTail = rest
+		c.flight.tail = rest
 	}
 	if g.flags&segSacked != 0 {
-		c.sackedSegs++
+		c.flight.sackedSegs++
 	}
 	if r.flags&segTimed != 0 {
 		r.tprev = ref
@@ -182,64 +182,63 @@ func (c *Conn) splitSegment(ref, n uint32) {
 		if r.tnext != 0 {
 			e.segs.at(r.tnext).tprev = rest
 		} else {
-			c.timeTail = rest
+			c.flight.timeTail = rest
 		}
 	}
 }
 
-// markLost takes a segment for lost: it is not in flight, and sent again.
+// markLost marks a segment as lost. It counts as not in flight, and is retransmitted.
 func (c *Conn) markLost(ref uint32) {
 	g := c.e.segs.at(ref)
 	if g.flags&(segLost|segSacked) != 0 {
 		return
 	}
 	g.flags |= segLost
-	c.lostBytes += g.end - g.seq
+	c.flight.lost += g.end - g.seq
 	c.timeRemove(g)
-	if c.lostHint == 0 || before(g.seq, c.e.segs.at(c.lostHint).seq) {
-		c.lostHint = ref
+	if c.flight.lostHint == 0 || before(g.seq, c.e.segs.at(c.flight.lostHint).seq) {
+		c.flight.lostHint = ref
 	}
 }
 
-// nextLost is the oldest lost segment, or 0.
+// nextLost returns the oldest lost segment, or 0.
 func (c *Conn) nextLost() uint32 {
-	if c.lostBytes == 0 {
-		c.lostHint = 0
+	if c.flight.lost == 0 {
+		c.flight.lostHint = 0
 		return 0
 	}
-	for c.lostHint != 0 && c.e.segs.at(c.lostHint).flags&segLost == 0 {
-		c.lostHint = c.e.segs.at(c.lostHint).next
+	for c.flight.lostHint != 0 && c.e.segs.at(c.flight.lostHint).flags&segLost == 0 {
+		c.flight.lostHint = c.e.segs.at(c.flight.lostHint).next
 	}
-	return c.lostHint
+	return c.flight.lostHint
 }
 
-// resent notes that a segment was sent again.
-func (c *Conn) resent(ref uint32) {
+// onRetransmit records that a segment was sent again.
+func (c *Conn) onRetransmit(ref uint32) {
 	e := c.e
 	g := e.segs.at(ref)
 	if g.flags&segLost != 0 {
-		c.lostBytes -= g.end - g.seq
+		c.flight.lost -= g.end - g.seq
 	}
 	g.flags = g.flags&^segLost | segRetr
 	g.at = e.now
 	g.tries += 1 - g.tries/255
 	c.timeRemove(g)
 	c.timeAppend(ref, g)
-	if c.undoRetrans == 0 {
-		c.retrStamp = c.timestamp()
+	if c.rec.undoRetrans == 0 {
+		c.ts.firstRetr = c.timestamp()
 	}
-	c.undoRetrans++
+	c.rec.undoRetrans++
 	e.stats.Retransmitted++
 }
 
-// pipe is how much is in flight (RFC 6675 section 4): sent, and neither
-// acknowledged, SACKed, nor lost. Without SACK each duplicate ACK tells that a
-// segment has left the network.
+// pipe is how many bytes are in flight (RFC 6675 section 4): sent, and neither acknowledged,
+// SACKed, nor lost. Without SACK each duplicate ACK means that a segment has left the network.
 func (c *Conn) pipe() uint32 {
-	n := c.sndNxt - c.sndUna - c.lostBytes
-	out := c.sackedBytes
-	if c.flags&flagSack == 0 || c.flags&flagBare != 0 {
-		out = uint32(c.dupAcks) * uint32(c.mss)
+	n := c.snd.nxt - c.snd.una - c.flight.lost
+	out := c.flight.sacked
+	if c.flags&flagSack == 0 || c.flags&flagNewReno != 0 {
+		out = uint32(c.rec.dupAcks) * uint32(c.snd.mss)
 	}
 	return n - min(n, out)
 }

@@ -1,8 +1,7 @@
 package tcp
 
-// Sequence numbers are compared modulo 2^32 (RFC 9293 section 3.4). All of a
-// connection's live numbers lie within 2^31 of each other, as windows are at
-// most 2^30.
+// Sequence numbers are compared modulo 2^32 (RFC 9293 section 3.4). Those of a connection
+// that are in use lie within 2^31 of each other, as windows are at most 2^30.
 
 func before(a, b uint32) bool   { return int32(a-b) < 0 }
 func beforeEq(a, b uint32) bool { return int32(a-b) <= 0 }

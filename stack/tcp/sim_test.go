@@ -170,7 +170,7 @@ func (s *sim) stripOptions(from int, b []byte) {
 	}
 	b[16], b[17] = 0, 0
 	t := MakeTuple(netip.AddrPortFrom(s.addrs[from], 0), netip.AddrPortFrom(s.addrs[1-from], 0))
-	seal(b, t.pseudoSum())
+	setChecksum(b, t.pseudoSum())
 }
 
 // step moves the clock to what comes next, and works it off. It returns false if

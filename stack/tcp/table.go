@@ -1,10 +1,9 @@
 package tcp
 
-// flowTable finds a connection's reference by its tuple: open addressing with
-// linear probing, so that a look-up reads one cache line of eight slots and then
-// the connection itself. Deletion moves the entries after it back (Knuth, volume
-// 3, section 6.4, algorithm R), so there are no tombstones. It grows by moving a few
-// entries at each insertion, and never shrinks.
+// flowTable maps a tuple to a connection's reference. It has open addressing with linear probing,
+// so a lookup reads one cache line of eight slots, and then the connection. A deletion moves later
+// entries back (Knuth, volume 3, section 6.4, algorithm R), so there are no tombstones. The table
+// grows by moving a few entries at each insertion, and never shrinks.
 type flowTable struct {
 	slots []slot // a power of two
 	n     int
@@ -13,7 +12,7 @@ type flowTable struct {
 	old    []slot
 	oldN   int
 	cursor uint32
-	// tuple tells what a reference stands for.
+	// tuple returns the tuple of a reference.
 	tuple func(ref uint32) *Tuple
 }
 
@@ -60,15 +59,15 @@ func probe(slots []slot, hash uint32, key *Tuple, tuple func(uint32) *Tuple) (ui
 func (t *flowTable) insert(hash, ref uint32) {
 	t.migrate(migrateStep)
 	if t.n >= len(t.slots)/4*3 {
-		t.migrate(t.oldN) // nothing is left to move, as migrateStep is large enough
+		t.migrate(t.oldN) // normally none is left, as migrateStep is large enough
 		t.old, t.oldN, t.cursor = t.slots, t.n, 0
 		t.slots, t.n = make([]slot, 2*len(t.slots)), 0
 	}
-	place1(t.slots, slot{hash, ref})
+	insertSlot(t.slots, slot{hash, ref})
 	t.n++
 }
 
-func place1(slots []slot, s slot) {
+func insertSlot(slots []slot, s slot) {
 	mask := uint32(len(slots) - 1)
 	i := s.hash & mask
 	for slots[i].ref != 0 {
@@ -77,21 +76,21 @@ func place1(slots []slot, s slot) {
 	slots[i] = s
 }
 
-// replace puts ref in the place of the reference was of the same tuple.
-func (t *flowTable) replace(hash, was, ref uint32) {
-	if i, ok := where(t.slots, hash, was); ok {
+// replace replaces the reference old, whose tuple is the same, by ref.
+func (t *flowTable) replace(hash, old, ref uint32) {
+	if i, ok := findRef(t.slots, hash, old); ok {
 		t.slots[i].ref = ref
-	} else if i, ok := where(t.old, hash, was); ok {
+	} else if i, ok := findRef(t.old, hash, old); ok {
 		t.old[i].ref = ref
 	}
 }
 
-// remove takes a reference out.
+// remove removes a reference.
 func (t *flowTable) remove(hash, ref uint32) {
-	if i, ok := where(t.slots, hash, ref); ok {
+	if i, ok := findRef(t.slots, hash, ref); ok {
 		closeGap(t.slots, i)
 		t.n--
-	} else if i, ok := where(t.old, hash, ref); ok {
+	} else if i, ok := findRef(t.old, hash, ref); ok {
 		closeGap(t.old, i)
 		t.oldN--
 		if t.oldN == 0 {
@@ -100,7 +99,7 @@ func (t *flowTable) remove(hash, ref uint32) {
 	}
 }
 
-func where(slots []slot, hash, ref uint32) (uint32, bool) {
+func findRef(slots []slot, hash, ref uint32) (uint32, bool) {
 	if len(slots) == 0 {
 		return 0, false
 	}
@@ -113,12 +112,12 @@ func where(slots []slot, hash, ref uint32) (uint32, bool) {
 	return 0, false
 }
 
-// closeGap empties slot i and moves back what was pushed past it.
+// closeGap empties slot i, and moves back the entries that were displaced by it.
 func closeGap(slots []slot, i uint32) {
 	mask := uint32(len(slots) - 1)
 	for j := (i + 1) & mask; slots[j].ref != 0; j = (j + 1) & mask {
-		// The entry at j may fill the gap unless its home is between the two.
-		if home := slots[j].hash & mask; (j-home)&mask >= (j-i)&mask {
+		// The entry at j fills the gap unless its first slot is after the gap.
+		if first := slots[j].hash & mask; (j-first)&mask >= (j-i)&mask {
 			slots[i] = slots[j]
 			i = j
 		}
@@ -135,10 +134,10 @@ func (t *flowTable) migrate(n int) {
 			t.cursor++
 			continue
 		}
-		// The gap may be filled from behind: the cursor stays.
+		// A later entry may have filled the gap, so the cursor stays.
 		closeGap(t.old, t.cursor&mask)
 		t.oldN--
-		place1(t.slots, s)
+		insertSlot(t.slots, s)
 		t.n++
 		n--
 	}

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// lossTimer says what lossAt is for.
+// lossTimer says what timers.lossAt is for.
 type lossTimer uint8
 
 const (
@@ -14,21 +14,20 @@ const (
 	lossPersist           // RFC 9293 section 3.8.6.1
 )
 
-// soonTimer says what soonAt is for.
-type soonTimer uint8
+// probeTimer says what timers.probeAt is for.
+type probeTimer uint8
 
 const (
-	soonNone  soonTimer = iota
-	soonProbe           // RFC 8985 section 7
-	soonReo             // RFC 8985 section 6.2
+	probeNone    probeTimer = iota
+	probeTLP                // RFC 8985 section 7
+	probeReorder            // RFC 8985 section 6.2
 )
 
-// arm puts the connection's earliest deadline on the wheel. The wheel leaves a
-// node that is there for an earlier time, so this costs little when deadlines are
-// pushed back.
+// arm puts the connection's earliest deadline on the wheel. A node that fires earlier stays there,
+// so a deadline that moves to a later time costs little.
 func (c *Conn) arm() {
 	at := int64(0)
-	for _, t := range [...]int64{c.lossAt, c.soonAt, c.ackAt, c.keepAt} {
+	for _, t := range [...]int64{c.timers.lossAt, c.timers.probeAt, c.timers.ackAt, c.timers.keepAt} {
 		if t != 0 && (at == 0 || t < at) {
 			at = t
 		}
@@ -38,109 +37,109 @@ func (c *Conn) arm() {
 	}
 }
 
-// timeout runs what is due. What there is to send is left to Flush.
-func (c *Conn) timeout() {
+// onTimer runs the deadlines that are due. Flush sends what they cause.
+func (c *Conn) onTimer() {
 	now := c.e.now
 	c.flags |= flagBusy
-	if c.ackAt != 0 && c.ackAt <= now {
-		c.ackAt = 0
-		if c.flags&flagAckLater != 0 {
+	if c.timers.ackAt != 0 && c.timers.ackAt <= now {
+		c.timers.ackAt = 0
+		if c.flags&flagAckDelayed != 0 {
 			c.flags |= flagAckNow
-			c.quick = 0
-			c.pend()
+			c.rcv.quickAcks = 0
+			c.schedule()
 		}
 	}
-	if c.soonAt != 0 && c.soonAt <= now {
-		c.soonTimeout()
+	if c.timers.probeAt != 0 && c.timers.probeAt <= now {
+		c.onProbeTimer()
 	}
-	if c.lossAt != 0 && c.lossAt <= now {
-		c.lossTimeout()
+	if c.timers.lossAt != 0 && c.timers.lossAt <= now {
+		c.onLossTimer()
 	}
-	if c.keepAt != 0 && c.keepAt <= now && !c.state.over() {
-		c.keepTimeout()
+	if c.timers.keepAt != 0 && c.timers.keepAt <= now && !c.state.ended() {
+		c.onKeepTimer()
 	}
 	c.flags &^= flagBusy
-	if c.state.over() {
+	if c.state.ended() {
 		c.release()
 		return
 	}
 	c.arm()
 }
 
-func (c *Conn) soonTimeout() {
-	kind := c.soonKind
-	c.soonKind, c.soonAt = soonNone, 0
+func (c *Conn) onProbeTimer() {
+	kind := c.timers.probeKind
+	c.timers.probeKind, c.timers.probeAt = probeNone, 0
 	switch kind {
-	case soonProbe:
-		if c.segHead != 0 && c.caState == caOpen {
-			c.flags |= flagProbe
+	case probeTLP:
+		if c.flight.head != 0 && c.rec.state == caOpen {
+			c.flags |= flagSendTLP
 			c.startRTO()
-			c.pend()
+			c.schedule()
 		}
-	case soonReo:
-		c.reoAt(c.detectLoss())
-		if c.lostBytes > 0 {
-			if c.caState == caOpen {
-				c.startRecovery()
-				c.reduceRate(&ackResult{}, false)
+	case probeReorder:
+		c.armReorder(c.detectLoss())
+		if c.flight.lost > 0 {
+			if c.rec.state == caOpen {
+				c.enterRecovery()
+				c.e.congestion.onAck(c, ackSample{lost: true})
 			}
-			c.pend()
+			c.schedule()
 		}
 	}
 }
 
-func (c *Conn) lossTimeout() {
-	c.lossAt = 0
-	kind := c.lossKind
+func (c *Conn) onLossTimer() {
+	c.timers.lossAt = 0
+	kind := c.timers.lossKind
 	if kind == lossNone {
 		return
 	}
-	tries := c.backoff
+	tries := c.timers.backoff
 	if kind == lossPersist && !c.orphan() {
-		// RFC 1122 section 4.2.2.17: a peer that answers probes is not given up, for
-		// as long as its window stays closed; but nobody waits for an orphan's data.
-		tries = c.probes
+		// RFC 1122 section 4.2.2.17: the window may stay closed as long as the peer
+		// answers probes. An orphan, whose data nobody waits for, gives up.
+		tries = c.keep.unanswered
 	}
-	if int(tries) >= c.retries() {
+	if int(tries) >= c.maxRetries() {
 		// RFC 9293 section 3.8.3, R2.
 		if c.state == StateSynReceived {
-			c.fail(syscall.ETIMEDOUT) // an answer may still be under way; not worth a RST
+			c.fail(syscall.ETIMEDOUT) // the ACK may still arrive; no RST
 		} else {
-			c.reset(c.timedOut())
+			c.reset(c.timeoutError())
 		}
 		return
 	}
 	switch {
 	case c.state == StateSynSent || c.state == StateSynReceived:
-		c.backoff++
+		c.timers.backoff++
 		c.e.stats.Timeouts++
-		c.flags |= flagOweSyn | flagSYNRetr
+		c.flags |= flagSendSYN | flagSYNRetr
 		c.startRTO()
-		c.pend()
+		c.schedule()
 	case kind == lossPersist:
-		c.backoff += 1 - c.backoff/255
-		c.probes += 1 - c.probes/255
-		c.flags |= flagPersist
-		c.lossAt = c.e.now + c.timeoutAfter()
-		c.pend()
-	case c.segHead != 0:
-		c.retransmissionTimeout()
+		c.timers.backoff += 1 - c.timers.backoff/255
+		c.keep.unanswered += 1 - c.keep.unanswered/255
+		c.flags |= flagSendPersist
+		c.timers.lossAt = c.e.now + c.timeoutAfter()
+		c.schedule()
+	case c.flight.head != 0:
+		c.onRTO()
 	default:
-		c.lossKind = lossNone
+		c.timers.lossKind = lossNone
 	}
 }
 
-// timedOut is the error of a peer that does not answer: the reason, if a router has
-// said one (RFC 1122 section 4.2.3.9).
-func (c *Conn) timedOut() syscall.Errno {
-	if c.soft != 0 {
-		return syscall.Errno(c.soft)
+// timeoutError is the error of a connection that timed out. It is the reason that a router has
+// reported, if any (RFC 1122 section 4.2.3.9).
+func (c *Conn) timeoutError() syscall.Errno {
+	if c.softErr != 0 {
+		return syscall.Errno(c.softErr)
 	}
 	return syscall.ETIMEDOUT
 }
 
-// retries is how many expirations in a row the connection takes.
-func (c *Conn) retries() int {
+// maxRetries is how many expirations without progress end the connection.
+func (c *Conn) maxRetries() int {
 	switch {
 	case c.state == StateSynSent || c.state == StateSynReceived:
 		return c.e.cfg.SynRetries
@@ -153,54 +152,54 @@ func (c *Conn) retries() int {
 // orphan reports whether the application has closed the connection.
 func (c *Conn) orphan() bool { return c.flags&flagOwned == 0 && c.listener == nil }
 
-// startRTO starts the retransmission timer over.
+// startRTO restarts the retransmission timer.
 func (c *Conn) startRTO() {
-	c.lossKind = lossRTO
-	c.lossAt = c.e.now + c.timeoutAfter()
+	c.timers.lossKind = lossRTO
+	c.timers.lossAt = c.e.now + c.timeoutAfter()
 }
 
-// reoAt arms the reordering timer, or with 0 disarms it.
-func (c *Conn) reoAt(at int64) {
+// armReorder arms the reordering timer. 0 disarms it.
+func (c *Conn) armReorder(at int64) {
 	if at != 0 {
-		c.soonKind, c.soonAt = soonReo, at
-	} else if c.soonKind == soonReo {
-		c.soonKind, c.soonAt = soonNone, 0
+		c.timers.probeKind, c.timers.probeAt = probeReorder, at
+	} else if c.timers.probeKind == probeReorder {
+		c.timers.probeKind, c.timers.probeAt = probeNone, 0
 	}
 }
 
-// armLoss keeps the retransmission timer running while something is in flight (RFC
-// 6298 sections 5.1 to 5.3), and before it the tail loss probe's.
+// armLoss keeps the retransmission timer running while data is in flight (RFC 6298 sections 5.1 to
+// 5.3), and arms the tail loss probe before it.
 func (c *Conn) armLoss() {
-	if c.segHead == 0 {
-		if c.lossKind == lossRTO {
-			c.lossKind, c.lossAt = lossNone, 0
+	if c.flight.head == 0 {
+		if c.timers.lossKind == lossRTO {
+			c.timers.lossKind, c.timers.lossAt = lossNone, 0
 		}
-		c.soonKind, c.soonAt = soonNone, 0
+		c.timers.probeKind, c.timers.probeAt = probeNone, 0
 		return
 	}
-	if c.lossKind != lossRTO {
+	if c.timers.lossKind != lossRTO {
 		c.startRTO()
 	}
-	if c.soonKind != soonReo {
-		c.soonKind, c.soonAt = soonNone, 0
-		if pto := c.probeTimeout(); pto > 0 {
-			// RFC 8985 section 7.2: not later than the timeout, which it precedes.
-			c.soonKind, c.soonAt = soonProbe, min(c.e.now+pto, c.lossAt)
+	if c.timers.probeKind != probeReorder {
+		c.timers.probeKind, c.timers.probeAt = probeNone, 0
+		if pto := c.pto(); pto > 0 {
+			// RFC 8985 section 7.2: the probe is not later than the RTO.
+			c.timers.probeKind, c.timers.probeAt = probeTLP, min(c.e.now+pto, c.timers.lossAt)
 		}
 	}
 }
 
-// SetKeepAlive has probes sent on an idle connection (RFC 1122 section 4.2.3.6): the
-// first after idle, then each interval, and after count unanswered ones the
-// connection fails with ETIMEDOUT. Times are whole seconds, at least one; zero values
-// mean 15 s, 15 s and 9.
+// SetKeepAlive turns probes of an idle connection on or off (RFC 1122 section 4.2.3.6). The first
+// is sent after idle, the others at each interval. After count probes without an answer the
+// connection fails with ETIMEDOUT. Times are whole seconds, at least one. Zero values mean 15 s, 15
+// s and 9.
 func (c *Conn) SetKeepAlive(on bool, idle, interval time.Duration, count int) {
-	if c.state.over() {
+	if c.state.ended() {
 		return
 	}
 	if !on {
 		c.flags &^= flagKeepAlive
-		c.keepAt = 0
+		c.timers.keepAt = 0
 		return
 	}
 	secs := func(d time.Duration) uint16 {
@@ -212,41 +211,42 @@ func (c *Conn) SetKeepAlive(on bool, idle, interval time.Duration, count int) {
 	if count <= 0 {
 		count = 9
 	}
-	c.keepIdle, c.keepEach, c.keepCount = secs(idle), secs(interval), uint8(min(count, 255))
+	c.keep.idle, c.keep.interval, c.keep.count = secs(idle), secs(interval), uint8(min(count, 255))
 	c.flags |= flagKeepAlive
 	c.keepAlive()
 	c.arm()
 }
 
-// keepAlive starts the idle time over.
+// keepAlive restarts the idle time.
 func (c *Conn) keepAlive() {
 	if c.flags&flagKeepAlive != 0 {
-		c.probes = 0
-		c.keepAt = c.e.now + int64(c.keepIdle)*int64(time.Second)
+		c.keep.unanswered = 0
+		c.timers.keepAt = c.e.now + int64(c.keep.idle)*int64(time.Second)
 	}
 }
 
-func (c *Conn) keepTimeout() {
-	c.keepAt = 0
+func (c *Conn) onKeepTimer() {
+	c.timers.keepAt = 0
 	switch {
 	case c.state == StateFinWait2 && c.flags&flagOwned == 0:
-		// Nobody waits for the peer's FIN. It is answered by a RST if it comes.
+		// If the peer's FIN still arrives, a RST answers it.
 		c.finish(StateClosed)
 	case c.flags&flagKeepAlive == 0:
-	case c.state == StateSynSent || c.state == StateSynReceived || c.segHead != 0 || c.lossKind == lossPersist:
-		c.keepAt = c.e.now + int64(c.keepIdle)*int64(time.Second) // other timers watch
-	case c.probes >= c.keepCount:
-		c.reset(c.timedOut())
+	case c.state == StateSynSent || c.state == StateSynReceived || c.flight.head != 0 || c.timers.lossKind == lossPersist:
+		// Another timer supervises the connection.
+		c.timers.keepAt = c.e.now + int64(c.keep.idle)*int64(time.Second)
+	case c.keep.unanswered >= c.keep.count:
+		c.reset(c.timeoutError())
 	default:
-		c.probes++
-		c.flags |= flagKeepProbe
-		c.keepAt = c.e.now + int64(c.keepEach)*int64(time.Second)
-		c.pend()
+		c.keep.unanswered++
+		c.flags |= flagSendKeepAlive
+		c.timers.keepAt = c.e.now + int64(c.keep.interval)*int64(time.Second)
+		c.schedule()
 	}
 }
 
-// armFinWait2 bounds the wait for the FIN of a peer whose connection was closed here.
+// armFinWait2 limits how long a closed connection waits for the peer's FIN.
 func (c *Conn) armFinWait2() {
-	c.keepAt = c.e.now + int64(c.e.cfg.FinWait2)
+	c.timers.keepAt = c.e.now + int64(c.e.cfg.FinWait2)
 	c.arm()
 }

@@ -2,10 +2,9 @@ package tcp
 
 import "time"
 
-// timeWait is what is left of a connection for two maximum segment lifetimes (RFC
-// 9293 section 3.6.1): its name, and what is needed to answer for it. It has the
-// connection's place in the flow table. As all wait equally long, the list of
-// them is in the order of their ends.
+// timeWait is a connection in TIME-WAIT, for two maximum segment lifetimes (RFC 9293 section
+// 3.6.1): its tuple, and what its ACKs need. It replaces the connection in the flow table. All wait
+// equally long, so the list of entries is in the order of their ends.
 type timeWait struct {
 	tuple          Tuple
 	hash           uint32
@@ -17,7 +16,7 @@ type timeWait struct {
 	ends           int64
 }
 
-// enterTimeWait replaces the connection by its remains.
+// enterTimeWait replaces the connection by a timeWait.
 func (c *Conn) enterTimeWait() {
 	e := c.e
 	if e.waits.live >= e.cfg.MaxTimeWait {
@@ -25,15 +24,14 @@ func (c *Conn) enterTimeWait() {
 	}
 	ref := e.waits.get()
 	w := e.waits.at(ref)
-	*w = timeWait{tuple: c.tuple, hash: c.hash, rcvNxt: c.rcvNxt, sndNxt: c.sndNxt,
-		tsRecent: c.tsRecent, tsOffset: c.tsOffset, hasTS: c.flags&flagTS != 0}
+	*w = timeWait{tuple: c.tuple, hash: c.hash, rcvNxt: c.rcv.nxt, sndNxt: c.snd.nxt,
+		tsRecent: c.ts.recent, tsOffset: c.ts.offset, hasTS: c.flags&flagTS != 0}
 	e.queueWait(ref)
 	e.flows.replace(c.hash, c.id, ref|waitRef)
 	c.flags &^= flagInTable
-	// The FIN is acknowledged by the entry, which outlives the connection. In CLOSING
-	// that has been done.
-	if c.flags&(flagAckNow|flagAckLater) != 0 {
-		e.sendWaitAck(w, e.millis())
+	// The entry acknowledges the FIN. In CLOSING that was done before.
+	if c.flags&(flagAckNow|flagAckDelayed) != 0 {
+		e.sendTimeWaitAck(w, e.millis())
 	}
 	c.finish(StateTimeWait)
 }
@@ -76,18 +74,17 @@ func (e *Engine) expireWaits() {
 	}
 }
 
-// timeWaitInput answers a segment for a connection in TIME-WAIT. It returns true
-// if the segment is a SYN that may open a new connection with the same name: the
-// entry is then gone.
+// timeWaitInput processes a segment for a connection in TIME-WAIT. It returns true if the segment
+// is a SYN that may open a new connection with the same tuple. The entry is then removed.
 func (e *Engine) timeWaitInput(ref uint32, s *Segment) bool {
 	w := e.waits.at(ref)
 	if s.Flags&FlagRST != 0 {
 		return false // RFC 1337 section 3: a RST does not end TIME-WAIT early
 	}
 	if s.Flags&(FlagSYN|FlagACK) == FlagSYN {
-		// RFC 6191 section 2: a later timestamp tells a new connection from an old
-		// duplicate, and without timestamps a sequence number not yet used does (RFC
-		// 9293 section 3.6.1).
+		// A later timestamp distinguishes a new connection from an old duplicate (RFC
+		// 6191 section 2). Without timestamps an unused sequence number does (RFC 9293
+		// section 3.6.1).
 		fresh := after(s.Seq, w.rcvNxt)
 		if w.hasTS && s.HasTS && s.TSVal != w.tsRecent {
 			fresh = after(s.TSVal, w.tsRecent)
@@ -100,19 +97,19 @@ func (e *Engine) timeWaitInput(ref uint32, s *Segment) bool {
 		return false
 	}
 	if s.Flags&FlagFIN != 0 && s.Seq+s.length() == w.rcvNxt {
-		// RFC 9293 section 3.10.7.4: the FIN again; the wait starts over.
+		// RFC 9293 section 3.10.7.4: a repeated FIN restarts the wait.
 		e.unqueueWait(ref)
 		e.queueWait(ref)
-	} else if s.length() == 0 && s.Seq == w.rcvNxt || !e.challenges.take(e.now, challengesPerSecond) {
-		return false // a pure ACK asks for nothing
+	} else if s.length() == 0 && s.Seq == w.rcvNxt || !e.challenges.allow(e.now, challengesPerSecond) {
+		return false // a pure ACK needs no reply
 	}
-	e.sendWaitAck(w, e.millis())
+	e.sendTimeWaitAck(w, e.millis())
 	return false
 }
 
-// reusable reports whether a connection of our own may take the place of one in
-// TIME-WAIT: with timestamps, which tell the two apart, a second after its end (RFC
-// 6191 section 3, the rule that other stacks keep for outgoing connections).
+// reusable reports whether Dial may replace a connection in TIME-WAIT. It may a second after the
+// end, if timestamps tell the two connections apart (RFC 6191 section 3; other stacks have the same
+// rule for outgoing connections).
 func (w *timeWait) reusable(e *Engine) bool {
 	return w.hasTS && e.now-(w.ends-int64(e.cfg.TimeWait)) > int64(time.Second)
 }

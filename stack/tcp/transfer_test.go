@@ -242,7 +242,7 @@ func TestTransferUnderFaults(t *testing.T) {
 		{name: "bottleneck", there: path{delay: 20 * time.Millisecond, rate: 1e6, queue: 20000}, back: path{delay: 20 * time.Millisecond}},
 		{name: "everything", there: path{delay: 8 * time.Millisecond, jitter: 4 * time.Millisecond, loss: 0.03, dup: 0.03, corrupt: 0.01, rate: 2e6, queue: 30000},
 			back: path{delay: 8 * time.Millisecond, jitter: 2 * time.Millisecond, loss: 0.03, dup: 0.03, corrupt: 0.01}, short: 0.05},
-		{name: "reno", there: lossy, back: lossy, cfg: Config{Reno: true}},
+		{name: "reno", there: lossy, back: lossy, cfg: Config{Congestion: "reno"}},
 		{name: "slow reader", there: lossy, back: lossy, slow: true, cfg: Config{RecvBuffer: 4096, MaxRecvBuffer: 8192}},
 		{name: "little memory", there: lossy, back: lossy, cfg: Config{Memory: 120 << 10}},
 		{name: "no SACK", there: lossy, back: lossy, strip: []byte{optSackOK}},

@@ -5,9 +5,9 @@ import (
 	"net/netip"
 )
 
-// Tuple names a connection: addresses and ports as this host sees them. IPv4
-// addresses are in their IPv4-mapped form (RFC 4291 section 2.5.5.2). It is
-// comparable, and 36 bytes without a pointer.
+// Tuple identifies a connection: addresses and ports, seen from this host. IPv4 addresses are in
+// their IPv4-mapped form (RFC 4291 section 2.5.5.2). It is comparable, and 36 bytes without a
+// pointer.
 type Tuple struct {
 	Local, Remote         [16]byte
 	LocalPort, RemotePort uint16
@@ -38,8 +38,7 @@ func is4(a *[16]byte) bool {
 	return binary.BigEndian.Uint64(a[:8]) == 0 && binary.BigEndian.Uint32(a[8:12]) == 0xffff
 }
 
-// setAddr writes a 4- or 16-byte address in network order; any other length is
-// the caller's mistake and gives the zero address.
+// setAddr writes a 4- or 16-byte address in network order. Any other length gives the zero address.
 func setAddr(dst *[16]byte, a []byte) {
 	switch len(a) {
 	case 4:
@@ -52,7 +51,7 @@ func setAddr(dst *[16]byte, a []byte) {
 	}
 }
 
-// ports is what the ports add to the word-wise hash of a tuple.
+// ports is the ports' word of the hash.
 func (t *Tuple) ports() uint64 { return uint64(t.LocalPort)<<16 | uint64(t.RemotePort) }
 
 // hash is the flow table's keyed hash: SipHash-1-3, two words for IPv4 and five
@@ -74,8 +73,8 @@ func (t *Tuple) hash(k *sipKey) uint32 {
 	return uint32(s.finish3())
 }
 
-// mac is SipHash-2-4 of the tuple and an extra word, for what a peer must not be
-// able to guess: initial sequence numbers and cookies.
+// mac is SipHash-2-4 of the tuple and an extra word, for values that a peer must not be able to
+// guess: initial sequence numbers and cookies.
 func (t *Tuple) mac(k *sipKey, extra uint64) uint64 {
 	s := k.start()
 	s.round2(binary.BigEndian.Uint64(t.Local[:8]))

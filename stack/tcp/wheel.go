@@ -2,9 +2,9 @@ package tcp
 
 import "math/bits"
 
-// wheel is a hierarchical timing wheel (Varghese and Lauck, 1987): three levels of
-// 256 slots over ticks of 2^20 ns, about a millisecond. A node further off than
-// 2^24 ticks, five hours, fires early; its owner looks at the clock and arms it again.
+// wheel is a hierarchical timing wheel (Varghese and Lauck, 1987): three levels of 256 slots over
+// ticks of 2^20 ns, about a millisecond. A node further away than 2^24 ticks, five hours, fires
+// early; its owner checks the clock and arms it again.
 type wheel struct {
 	tick  uint64 // all before and at it have fired
 	slots [wheelLevels][wheelSlots]uint32
@@ -19,7 +19,7 @@ const (
 	tickDuration = int64(1) << tickLog2
 )
 
-// wheelNode is what an owner of a timer holds, one each.
+// wheelNode is the part of the wheel in each timer's owner.
 type wheelNode struct {
 	next, prev uint32
 	tick       uint32 // low bits of the tick it fires at
@@ -30,9 +30,9 @@ func newWheel(now int64, node func(ref uint32) *wheelNode) wheel {
 	return wheel{tick: uint64(now) >> tickLog2, node: node}
 }
 
-// arm has ref fire at the first tick that does not begin before at. If it is armed
-// for a later time, it is moved; for an earlier one, it is left: its owner arms
-// it again when it fires. So a deadline that is pushed back costs nothing.
+// arm makes ref fire at the first tick that does not begin before at. A node that fires later is
+// moved. A node that fires earlier stays, and its owner arms it again when it fires. So a deadline
+// that moves to a later time costs nothing.
 func (w *wheel) arm(ref uint32, at int64) {
 	n := w.node(ref)
 	tick := max(uint64(at+tickDuration-1)>>tickLog2, w.tick+1)
@@ -85,8 +85,8 @@ func (w *wheel) cancel(ref uint32) {
 	n.slot, n.next, n.prev = 0, 0, 0
 }
 
-// next returns the next tick at which there is something to do: a node to fire,
-// or a slot to spread over the level below. ok is false for an empty wheel.
+// next returns the next tick with work to do: a node to fire, or a slot to cascade to the level
+// below. ok is false for an empty wheel.
 func (w *wheel) next() (tick uint64, ok bool) {
 	for level := range uint64(wheelLevels) {
 		at := w.tick >> (8 * level)
@@ -126,7 +126,7 @@ func (w *wheel) distance(level, i uint64) uint64 {
 	return 0
 }
 
-// advance runs fire for each node that is due at time now, disarmed. fire may arm and
+// advance calls fire for each node that is due at time now, after disarming it. fire may arm and
 // cancel nodes.
 func (w *wheel) advance(now int64, fire func(ref uint32)) {
 	to := uint64(now) >> tickLog2
@@ -139,9 +139,9 @@ func (w *wheel) advance(now int64, fire func(ref uint32)) {
 		w.tick = tick
 		if tick&(wheelSlots-1) == 0 {
 			if tick>>8&(wheelSlots-1) == 0 {
-				w.spread(2, tick>>16&(wheelSlots-1))
+				w.cascade(2, tick>>16&(wheelSlots-1))
 			}
-			w.spread(1, tick>>8&(wheelSlots-1))
+			w.cascade(1, tick>>8&(wheelSlots-1))
 		}
 		head := &w.slots[0][tick&(wheelSlots-1)]
 		for *head != 0 {
@@ -152,8 +152,8 @@ func (w *wheel) advance(now int64, fire func(ref uint32)) {
 	}
 }
 
-// spread moves the nodes of a slot to the levels below.
-func (w *wheel) spread(level, i uint64) {
+// cascade moves the nodes of a slot to the levels below.
+func (w *wheel) cascade(level, i uint64) {
 	head := &w.slots[level][i]
 	for *head != 0 {
 		ref := *head

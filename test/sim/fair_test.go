@@ -18,10 +18,10 @@ const (
 )
 
 // fairWorld is a bottleneck with a queue of one product of rate and round trip.
-func fairWorld(t *testing.T, rtt time.Duration, reno bool) *world {
+func fairWorld(t *testing.T, rtt time.Duration, algorithm string) *world {
 	queue := max(int(fairRate*rtt.Seconds()/8/1514), 8)
 	path := fault.Config{Seed: 1, Delay: rtt / 2, Rate: fairRate, Queue: queue}
-	make := anEngine(tcp.Config{Reno: reno})
+	make := anEngine(tcp.Config{Congestion: algorithm})
 	// A few acknowledgements are late by a millisecond at most: flows that meet the
 	// queue in step for ever are not of this world.
 	return newWorld(t, [2]fault.Config{path, {Seed: 2, Delay: rtt / 2, Reorder: 0.001, Hold: time.Millisecond}}, [2]maker{make, make})
@@ -66,20 +66,19 @@ func TestFairness(t *testing.T) {
 	if raceEnabled {
 		rtts = rtts[1:2]
 	}
-	for _, reno := range []bool{false, true} {
-		algorithm := map[bool]string{false: "CUBIC", true: "Reno"}[reno]
+	for _, algorithm := range []string{"cubic", "reno"} {
 		for _, rtt := range rtts {
 			for _, n := range []int{2, 4} {
 				if raceEnabled && n > 2 {
 					continue
 				}
-				index, use, timeouts := longFlows(t, rtt, reno, n)
+				index, use, timeouts := longFlows(t, rtt, algorithm, n)
 				if index < 0.9 || use < 85 {
 					t.Errorf("%s, %v, %d flows: index %.3f, %.1f %% used", algorithm, rtt, n, index, use)
 				}
 				fmt.Fprintf(&table, "| %s | %v | %d long | %.3f, %.1f %%, %d |\n", algorithm, rtt, n, index, use, timeouts)
 			}
-			index, use, slowest := shortFlows(t, rtt, reno)
+			index, use, slowest := shortFlows(t, rtt, algorithm)
 			if index < 0.6 || use < 80 || slowest > 5 {
 				t.Errorf("%s, %v, short flows: index %.3f, %.1f %% used, the slowest %.2f s", algorithm, rtt, index, use, slowest)
 			}
@@ -89,8 +88,8 @@ func TestFairness(t *testing.T) {
 	golden(t, "fairness.md", table.String(), func(int) bool { return true })
 }
 
-func longFlows(t *testing.T, rtt time.Duration, reno bool, n int) (index, use float64, timeouts uint64) {
-	w := fairWorld(t, rtt, reno)
+func longFlows(t *testing.T, rtt time.Duration, algorithm string, n int) (index, use float64, timeouts uint64) {
+	w := fairWorld(t, rtt, algorithm)
 	flows := make([]*app, n)
 	for i := range flows {
 		flows[i] = flow(t, w, 1<<30)
@@ -114,8 +113,8 @@ func longFlows(t *testing.T, rtt time.Duration, reno bool, n int) (index, use fl
 	return jain(shares), used(sum, fairTime/2), timeouts
 }
 
-func shortFlows(t *testing.T, rtt time.Duration, reno bool) (index, use, slowest float64) {
-	w := fairWorld(t, rtt, reno)
+func shortFlows(t *testing.T, rtt time.Duration, algorithm string) (index, use, slowest float64) {
+	w := fairWorld(t, rtt, algorithm)
 	long := flow(t, w, 1<<30)
 	w.pass(t, 3*time.Second)
 	begin, before := w.clock.read(), long.got

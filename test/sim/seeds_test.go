@@ -70,7 +70,7 @@ func makeScenario(seed uint64) scenario {
 		}
 		s.cfg[i] = tcp.Config{
 			RecvBuffer: int(pick(2048, 5000, 65536)), SendBuffer: int(pick(2048, 20000, 65536)),
-			Memory: int64(pick(1<<20, 64<<20)), Reno: rng.IntN(3) == 0, MTU: int(pick(576, 1280, 1500, 1500)),
+			Memory: int64(pick(1<<20, 64<<20)), Congestion: []string{"reno", "cubic", "cubic"}[rng.IntN(3)], MTU: int(pick(576, 1280, 1500, 1500)),
 			Burst: 1 + rng.IntN(40), TimeWait: time.Second, FinWait2: 10 * time.Second,
 		}
 		s.cfg[i].MaxRecvBuffer = s.cfg[i].RecvBuffer << rng.IntN(6)
