@@ -191,7 +191,7 @@ func (d *Dialer) dialShards(ctx context.Context, h host, proto, network string, 
 		if err == nil {
 			return c, nil
 		}
-		if lifetime(h.Done()).over() {
+		if doneChan(h.Done()).isClosed() {
 			return nil, net.ErrClosed
 		}
 		if first == nil {
@@ -211,7 +211,7 @@ func (d *Dialer) options() stack.SocketOptions {
 func (d *Dialer) dialUDP(h host, i int, network string, local, remote netip.AddrPort) (net.Conn, error) {
 	flow, err := h.shard(i).DialUDP(local, remote, d.options())
 	if err != nil {
-		return nil, sysError(beginCall(local, err), err)
+		return nil, sysError(failedCall(local, err), err)
 	}
 	c := newPacketConn(flow, h.Done(), network)
 	c.start()
@@ -221,7 +221,7 @@ func (d *Dialer) dialUDP(h host, i int, network string, local, remote netip.Addr
 func (d *Dialer) dialTCP(ctx context.Context, h host, i int, network string, local, remote netip.AddrPort) (net.Conn, error) {
 	flow, err := h.shard(i).DialTCP(local, remote, d.options())
 	if err != nil {
-		return nil, sysError(beginCall(local, err), err)
+		return nil, sysError(failedCall(local, err), err)
 	}
 	c := newConn(flow, h.Done(), network)
 	c.start()
@@ -234,9 +234,9 @@ func (d *Dialer) dialTCP(ctx context.Context, h host, i int, network string, loc
 	return c, nil
 }
 
-// beginCall names the system call that would have failed with err: bind for one
+// failedCall names the system call that would have failed with err: bind for one
 // that is about a local address asked for.
-func beginCall(local netip.AddrPort, err error) string {
+func failedCall(local netip.AddrPort, err error) string {
 	if local != (netip.AddrPort{}) && (errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EADDRNOTAVAIL)) {
 		return "bind"
 	}
@@ -255,11 +255,11 @@ func (c *Conn) connect(ctx context.Context) error {
 		if err != stack.ErrWouldBlock {
 			return sysError("connect", err)
 		}
-		w.parkOr(ctx.Done(), c.life)
+		w.parkOr(ctx.Done(), c.stackDone)
 		if err := ctx.Err(); err != nil {
 			return dialError(err)
 		}
-		if c.life.over() {
+		if c.stackDone.isClosed() {
 			return net.ErrClosed
 		}
 	}

@@ -30,14 +30,14 @@ type connTask EventConn
 // RunOnShard implements stack.Task.
 func (t *connTask) RunOnShard() {
 	c := (*EventConn)(t)
-	c.state &^= connAgain
+	c.state &^= connReposted
 	if c.state&connOver != 0 {
 		return
 	}
-	c.loop.begin()
+	c.loop.startRun()
 	c.send()
 	c.read()
-	c.loop.settle()
+	c.loop.runDirty()
 }
 
 // HandleSegment implements stack.SegmentHandler: the handler gets the bytes where the
@@ -63,19 +63,19 @@ var _ stack.SegmentHandler = (*connTask)(nil)
 // String names the handler.
 func (t *connTask) String() string { return t.loop.String() }
 
-// again has the connection go on in the next turn.
-func (c *EventConn) again() {
-	if c.state&connAgain == 0 {
-		c.state |= connAgain
+// repost posts the connection, which then goes on in the next turn.
+func (c *EventConn) repost() {
+	if c.state&connReposted == 0 {
+		c.state |= connReposted
 		c.loop.sh.Post((*connTask)(c))
 	}
 }
 
-// touch has the connection settled when the present callback is over.
-func (c *EventConn) touch() {
+// markDirty makes the loop call afterCallbacks when the present callback is over.
+func (c *EventConn) markDirty() {
 	if c.state&connDirty == 0 {
 		c.state |= connDirty
-		c.loop.touch(c)
+		c.loop.markDirty(c)
 	}
 }
 
@@ -83,8 +83,8 @@ func (c *EventConn) touch() {
 func (c *EventConn) fail(op string, err error) {
 	if c.state&(connOver|connFailed) == 0 {
 		c.state |= connFailed
-		c.rare().cause = c.opError(op, err)
-		c.touch()
+		c.extraState().cause = c.opError(op, err)
+		c.markDirty()
 	}
 }
 
@@ -100,24 +100,24 @@ func (c *EventConn) read() {
 		if err != nil {
 			switch {
 			case err == stack.ErrWouldBlock:
-			case c.loop.srv.life.over():
+			case c.loop.srv.stackDone.isClosed():
 				c.fail("read", net.ErrClosed)
 			case err == io.EOF:
 				c.state |= connEOF
-				c.touch()
+				c.markDirty()
 			default:
 				c.fail("read", err)
 			}
 			return
 		}
 		if all && c.flow.Quiet() {
-			return // asking again would tell the same, at a price
+			return // another Read would find nothing, and costs time
 		}
 		if left -= n; left <= 0 {
 			break
 		}
 	}
-	c.again()
+	c.repost()
 }
 
 // readOnce reads once and offers what was kept before and what it has read. all is
@@ -159,7 +159,7 @@ func (c *EventConn) offer() {
 	c.in = c.loop.pool.consume(c.in, c.deliver(c.in.bytes()))
 	c.checkFull()
 	if full && c.in.len() < c.loop.maxBuffered {
-		c.again() // reading had stopped
+		c.repost() // reading had stopped
 	}
 }
 
@@ -187,13 +187,13 @@ func (c *EventConn) deliver(data []byte) int {
 // checkFull ends a connection whose input buffer is full, and whose handler waits
 // for nothing but more input.
 func (c *EventConn) checkFull() {
-	if c.in.len() >= c.loop.maxBuffered && c.state&(connEnding|connFull) == 0 && c.working() == 0 {
+	if c.in.len() >= c.loop.maxBuffered && c.state&(connEnding|connFull) == 0 && c.pendingWork() == 0 {
 		c.fail("read", ErrTooMuchUnread)
 	}
 }
 
-// working is how many calls of Go have not returned.
-func (c *EventConn) working() int {
+// pendingWork is how many calls of Go have not returned.
+func (c *EventConn) pendingWork() int {
 	if c.extra == nil {
 		return 0
 	}
@@ -229,7 +229,7 @@ func (c *EventConn) take(p []byte) (int, error) {
 func (c *EventConn) gather(p []byte) {
 	c.out = c.loop.pool.reserve(c.out, len(p))
 	c.out.b = append(c.out.b, p...)
-	c.touch()
+	c.markDirty()
 }
 
 // flush gives the flow what was gathered, and returns how much it took.
@@ -246,14 +246,14 @@ func (c *EventConn) flush() (int, error) {
 }
 
 func (c *EventConn) writeFailed(err error) error {
-	if c.loop.srv.life.over() {
+	if c.loop.srv.stackDone.isClosed() {
 		err = net.ErrClosed
 	}
 	c.fail("write", err)
 	return c.extra.cause
 }
 
-// send flushes, and tells the handler when there is room again.
+// send flushes, and calls OnWritable when there is room again.
 func (c *EventConn) send() {
 	if c.state&(connFailed|connAborted) != 0 {
 		return
@@ -262,11 +262,11 @@ func (c *EventConn) send() {
 		return
 	}
 	if c.out.len() == 0 && c.state&(connClosing|connShut|connEOF) != 0 {
-		c.touch()
+		c.markDirty()
 	}
 	if c.roomAgain() && c.state&connEnding == 0 {
 		c.state &^= connFull
-		c.touch()
+		c.markDirty()
 		c.loop.h.OnWritable(c)
 		c.offer()
 	}
@@ -276,9 +276,9 @@ func (c *EventConn) roomAgain() bool {
 	return c.state&connFull != 0 && c.out.len() <= c.loop.maxUnsent/2
 }
 
-// settle does what callbacks left to do: it sends what they wrote, and ends the
-// connection if that is due.
-func (c *EventConn) settle() {
+// afterCallbacks does what callbacks left to do: it sends what they wrote, and ends
+// the connection if that is due.
+func (c *EventConn) afterCallbacks() {
 	switch {
 	case c.state&connOver != 0:
 		return
@@ -295,8 +295,8 @@ func (c *EventConn) settle() {
 		_ = c.flow.Close() // it has ended already
 		c.finish(c.extra.cause)
 	case c.out != nil:
-		// The flow tells when it has room.
-	case c.state&connClosing != 0, c.state&(connEOF|connFull) == connEOF && c.working() == 0:
+		// The flow runs the task when it has room.
+	case c.state&connClosing != 0, c.state&(connEOF|connFull) == connEOF && c.pendingWork() == 0:
 		_ = c.flow.Close()
 		c.finish(nil)
 	case c.state&(connShut|connShutDone) == connShut:
@@ -308,7 +308,7 @@ func (c *EventConn) settle() {
 		}
 	}
 	if c.roomAgain() && c.state&connEnding == 0 {
-		c.again()
+		c.repost()
 	}
 }
 

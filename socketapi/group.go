@@ -16,12 +16,12 @@ import (
 // Both may be used at once, from any goroutines: each connection is accepted
 // once.
 type Group struct {
-	net     string
-	addr    *net.TCPAddr
-	life    lifetime
-	ka      net.KeepAliveConfig
-	members []*Listener
-	in      fanIn
+	net       string
+	addr      *net.TCPAddr
+	stackDone doneChan
+	ka        net.KeepAliveConfig
+	members   []*Listener
+	in        fanIn
 }
 
 // Listener is the member of a Group on one shard. It accepts the connections that
@@ -38,13 +38,13 @@ var (
 	_ net.Listener = (*Listener)(nil)
 )
 
-func newGroup(flows []stack.Listener, life lifetime, network string, ka net.KeepAliveConfig) *Group {
+func newGroup(flows []stack.Listener, stackDone doneChan, network string, ka net.KeepAliveConfig) *Group {
 	g := &Group{
-		net:     network,
-		addr:    tcpAddr(unmap(flows[0].Addr())),
-		life:    life,
-		ka:      ka,
-		members: make([]*Listener, len(flows)),
+		net:       network,
+		addr:      tcpAddr(unmap(flows[0].Addr())),
+		stackDone: stackDone,
+		ka:        ka,
+		members:   make([]*Listener, len(flows)),
 	}
 	g.in.init(len(flows))
 	for i, f := range flows {
@@ -83,9 +83,9 @@ func (g *Group) Accept() (net.Conn, error) {
 // accepted turns what a flow's Accept gave into what package net's gives.
 func (g *Group) accepted(flow stack.Flow, err error) (net.Conn, error) {
 	if err != nil {
-		return nil, g.opError("accept", g.life.cause("accept", err))
+		return nil, g.opError("accept", g.stackDone.cause("accept", err))
 	}
-	c := newConn(flow, g.life, g.net)
+	c := newConn(flow, g.stackDone, g.net)
 	c.established(g.ka)
 	c.start()
 	return c, nil
@@ -179,7 +179,7 @@ func (l *Listener) close() error {
 	l.flow.Notify(nil)
 	err := l.flow.Close()
 	l.group.in.signal(l.index) // whose Accept must learn that a member is gone
-	if l.group.life.over() {
+	if l.group.stackDone.isClosed() {
 		return nil // the stack closed it before, which is not the caller's fault
 	}
 	return sysError("close", err)

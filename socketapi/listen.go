@@ -166,7 +166,7 @@ func bindAll[S io.Closer](
 		for _, s := range opened {
 			_ = s.Close() // nothing was sent or received: there is nothing to lose
 		}
-		if lifetime(h.Done()).over() {
+		if doneChan(h.Done()).isClosed() {
 			return nil, net.ErrClosed
 		}
 		// Another shard may have a port left where this one had none.

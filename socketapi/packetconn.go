@@ -18,14 +18,14 @@ import (
 //
 // Errors are *net.OpError as package net returns them.
 type PacketConn struct {
-	flow  stack.PacketFlow
-	life  lifetime
-	net   string
-	local *net.UDPAddr
-	peer  *net.UDPAddr   // nil unless connected
-	group *PacketGroup   // nil for one from Dial
-	index int            // in the group
-	bound netip.AddrPort // local, for the data path
+	flow      stack.PacketFlow
+	stackDone doneChan
+	net       string
+	local     *net.UDPAddr
+	peer      *net.UDPAddr   // nil unless connected
+	group     *PacketGroup   // nil for one from Dial
+	index     int            // in the group
+	bound     netip.AddrPort // local, for the data path
 
 	rd, wr waiter
 }
@@ -36,8 +36,8 @@ var (
 )
 
 // newPacketConn wraps a flow. The caller calls start when all is in place.
-func newPacketConn(flow stack.PacketFlow, life lifetime, network string) *PacketConn {
-	c := &PacketConn{flow: flow, life: life, net: network, bound: unmap(flow.LocalAddr())}
+func newPacketConn(flow stack.PacketFlow, stackDone doneChan, network string) *PacketConn {
+	c := &PacketConn{flow: flow, stackDone: stackDone, net: network, bound: unmap(flow.LocalAddr())}
 	c.local = udpAddr(c.bound)
 	if peer := flow.RemoteAddr(); peer.IsValid() {
 		c.peer = udpAddr(unmap(peer))
@@ -204,7 +204,7 @@ func (c *PacketConn) write(p []byte, to netip.AddrPort) (int, error) {
 // member of a group leaves the others open.
 func (c *PacketConn) Close() error {
 	if err := c.close(); err != nil {
-		return c.readErrorOp("close", err)
+		return c.opError("close", err)
 	}
 	return nil
 }
@@ -219,7 +219,7 @@ func (c *PacketConn) close() error {
 	if c.group != nil {
 		c.group.in.signal(c.index) // whose reader must learn that a member is gone
 	}
-	if c.life.over() {
+	if c.stackDone.isClosed() {
 		return nil // the stack closed it before, which is not the caller's fault
 	}
 	return sysError("close", err)
@@ -282,18 +282,18 @@ func (c *PacketConn) setError(err error) error {
 }
 
 func (c *PacketConn) readError(call string, err error) error {
-	return c.readErrorOp("read", c.life.cause(call, err))
+	return c.opError("read", c.stackDone.cause(call, err))
 }
 
-func (c *PacketConn) readErrorOp(op string, err error) error {
+func (c *PacketConn) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: c.net, Source: c.local, Addr: c.RemoteAddr(), Err: err}
 }
 
-// writeError dresses an error of a write to the given address; an empty call
+// writeError wraps an error of a write to the given address; an empty call
 // leaves an errno bare, as package net does where it made no system call.
 func (c *PacketConn) writeError(call string, to net.Addr, err error) error {
 	if call != "" {
-		err = c.life.cause(call, err)
+		err = c.stackDone.cause(call, err)
 	}
 	return &net.OpError{Op: "write", Net: c.net, Source: c.local, Addr: to, Err: err}
 }

@@ -85,7 +85,7 @@ var _ serverPart = (*packetLoop)(nil)
 func (l *packetLoop) shard() shard       { return l.sh }
 func (l *packetLoop) start() error       { return l.sh.HandleDatagrams(l.flow, l) }
 func (l *packetLoop) end(bool)           {} // there are none
-func (l *packetLoop) loopOver()          { l.RunOnShard() }
+func (l *packetLoop) loopEnded()         { l.RunOnShard() }
 func (l *packetLoop) connections() int64 { return 0 }
 
 func (l *packetLoop) stop() {
