@@ -40,7 +40,7 @@ func parseAddress(network, address string) (proto string, a netip.AddrPort, err 
 	}
 	ip = ip.Unmap()
 	if network[len(network)-1] == '4' && ip.WithZone("") == netip.IPv6Unspecified() {
-		ip = netip.IPv4Unspecified() // as package net has it: go.dev/issue/18806
+		ip = netip.IPv4Unspecified() // package net does the same: go.dev/issue/18806
 	}
 	if family := network[len(network)-1]; family == '4' && !ip.Is4() || family == '6' && ip.Is4() {
 		return proto, a, &net.AddrError{Err: "no suitable address found", Addr: host}

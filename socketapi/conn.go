@@ -4,10 +4,9 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"shardnet/stack/flow"
 	"sync/atomic"
 	"time"
-
-	"shardnet/stack"
 )
 
 // Conn is a TCP connection, with the methods of *net.TCPConn. It belongs to one
@@ -18,13 +17,13 @@ import (
 // A Conn must be closed: until then the stack keeps the connection, and with it
 // the Conn, whoever else has forgotten it.
 //
-// Errors are *net.OpError as package net returns them, but for io.EOF.
+// Errors are *net.OpError as package net returns them. io.EOF is returned as it is.
 type Conn struct {
-	flow  stack.Flow
-	life  lifetime
-	net   string
-	local netip.AddrPort
-	peer  netip.AddrPort
+	flow      flow.Flow
+	stackDone doneChan
+	net       string
+	local     netip.AddrPort
+	peer      netip.AddrPort
 
 	localAddr atomic.Pointer[net.TCPAddr] // made when first asked for
 	peerAddr  atomic.Pointer[net.TCPAddr]
@@ -37,14 +36,14 @@ var _ net.Conn = (*Conn)(nil)
 
 // newConn wraps a flow. The caller calls start once the flow is connected or
 // being connected.
-func newConn(flow stack.Flow, life lifetime, network string) *Conn {
-	return &Conn{flow: flow, life: life, net: network}
+func newConn(flow flow.Flow, stackDone doneChan, network string) *Conn {
+	return &Conn{flow: flow, stackDone: stackDone, net: network}
 }
 
 // start begins to take notices.
 func (c *Conn) start() { c.flow.Notify(c.notify) }
 
-// established takes down the addresses, which a flow may forget when it is over,
+// established keeps the addresses, which a flow may forget when it has ended,
 // and sets the options package net sets on a new connection.
 func (c *Conn) established(ka net.KeepAliveConfig) {
 	c.local = unmap(c.flow.LocalAddr())
@@ -56,11 +55,11 @@ func (c *Conn) established(ka net.KeepAliveConfig) {
 }
 
 // notify runs with the flow's locks held: it only takes note.
-func (c *Conn) notify(ev stack.Events) {
-	if ev&(stack.Readable|stack.Closed) != 0 {
+func (c *Conn) notify(ev flow.Events) {
+	if ev&(flow.Readable|flow.Closed) != 0 {
 		c.rd.signal()
 	}
-	if ev&(stack.Writable|stack.Closed) != 0 {
+	if ev&(flow.Writable|flow.Closed) != 0 {
 		c.wr.signal()
 	}
 }
@@ -77,10 +76,10 @@ func (c *Conn) Read(p []byte) (int, error) {
 }
 
 func (c *Conn) readError(err error) error {
-	if err == io.EOF && !c.life.over() {
+	if err == io.EOF && !c.stackDone.isClosed() {
 		return io.EOF
 	}
-	return c.opError("read", c.life.cause("read", err))
+	return c.opError("read", c.stackDone.cause("read", err))
 }
 
 func (c *Conn) read(p []byte) (int, error) {
@@ -96,7 +95,7 @@ func (c *Conn) read(p []byte) (int, error) {
 			return 0, err
 		}
 		n, err := c.flow.Read(p)
-		if err != stack.ErrWouldBlock {
+		if err != flow.ErrWouldBlock {
 			return n, err
 		}
 		w.park()
@@ -109,7 +108,7 @@ func (c *Conn) read(p []byte) (int, error) {
 func (c *Conn) Write(p []byte) (n int, err error) {
 	n, err = c.write(p)
 	if err != nil {
-		err = c.opError("write", c.life.cause("write", err))
+		err = c.opError("write", c.stackDone.cause("write", err))
 	}
 	return n, err
 }
@@ -126,7 +125,7 @@ func (c *Conn) write(p []byte) (n int, err error) {
 		m, err := c.flow.Write(p[n:])
 		n += m
 		switch {
-		case err == stack.ErrWouldBlock:
+		case err == flow.ErrWouldBlock:
 			if n == len(p) {
 				return n, nil
 			}
@@ -150,7 +149,7 @@ func (c *Conn) Close() error {
 	// The connection lives on in the stack until the peer has closed too; it must
 	// not hold the Conn that long.
 	c.flow.Notify(nil)
-	if err := c.flow.Close(); err != nil && !c.life.over() {
+	if err := c.flow.Close(); err != nil && !c.stackDone.isClosed() {
 		return c.opError("close", sysError("close", err))
 	}
 	return nil
@@ -170,7 +169,7 @@ func (c *Conn) shutdown(w *waiter, f func() error) error {
 		err = f()
 	}
 	if err != nil {
-		return c.opError("close", c.life.cause("shutdown", err))
+		return c.opError("close", c.stackDone.cause("shutdown", err))
 	}
 	w.signal()
 	return nil
@@ -213,8 +212,8 @@ func (c *Conn) SetReadDeadline(t time.Time) error { return c.setError(c.rd.setDe
 // sent some of its bytes.
 func (c *Conn) SetWriteDeadline(t time.Time) error { return c.setError(c.wr.setDeadline(t)) }
 
-// setError dresses an error of those setters for which package net names the
-// local address alone.
+// setError wraps an error of those setters for which package net names the local
+// address alone.
 func (c *Conn) setError(err error) error {
 	if err == nil {
 		return nil

@@ -2,9 +2,8 @@ package socketapi
 
 import (
 	"net"
+	"shardnet/stack/flow"
 	"time"
-
-	"shardnet/stack"
 )
 
 // What package net takes for a zero field of a net.KeepAliveConfig.
@@ -57,7 +56,7 @@ func (c *Conn) setKeepAlive(k net.KeepAliveConfig) error {
 
 // setKeepAlive translates: for package net zero is the default and negative is
 // unchanged, for a flow zero is unchanged.
-func setKeepAlive(f stack.Flow, k net.KeepAliveConfig) error {
+func setKeepAlive(f flow.Flow, k net.KeepAliveConfig) error {
 	return f.SetKeepAlive(k.Enable,
 		max(orDefault(k.Idle, defaultKeepAlive), 0),
 		max(orDefault(k.Interval, defaultKeepAlive), 0),

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // Dialer says how to connect. Stack must be set, the rest may be zero. It may be
@@ -42,7 +43,7 @@ type Dialer struct {
 	ReadBuffer, WriteBuffer int
 
 	// Transport is the TCP of the connections; the stack's by default.
-	Transport stack.Transport
+	Transport flow.Transport
 
 	next uint32 // whose turn it is; by sync/atomic, not an atomic.Uint32, so that a Dialer can be copied as net's can
 }
@@ -191,7 +192,7 @@ func (d *Dialer) dialShards(ctx context.Context, h host, proto, network string, 
 		if err == nil {
 			return c, nil
 		}
-		if lifetime(h.Done()).over() {
+		if doneChan(h.Done()).isClosed() {
 			return nil, net.ErrClosed
 		}
 		if first == nil {
@@ -204,14 +205,14 @@ func (d *Dialer) dialShards(ctx context.Context, h host, proto, network string, 
 	return nil, first
 }
 
-func (d *Dialer) options() stack.SocketOptions {
-	return stack.SocketOptions{ReadBuffer: d.ReadBuffer, WriteBuffer: d.WriteBuffer, Transport: d.Transport}
+func (d *Dialer) options() flow.SocketOptions {
+	return flow.SocketOptions{ReadBuffer: d.ReadBuffer, WriteBuffer: d.WriteBuffer, Transport: d.Transport}
 }
 
 func (d *Dialer) dialUDP(h host, i int, network string, local, remote netip.AddrPort) (net.Conn, error) {
 	flow, err := h.shard(i).DialUDP(local, remote, d.options())
 	if err != nil {
-		return nil, sysError(beginCall(local, err), err)
+		return nil, sysError(failedCall(local, err), err)
 	}
 	c := newPacketConn(flow, h.Done(), network)
 	c.start()
@@ -221,7 +222,7 @@ func (d *Dialer) dialUDP(h host, i int, network string, local, remote netip.Addr
 func (d *Dialer) dialTCP(ctx context.Context, h host, i int, network string, local, remote netip.AddrPort) (net.Conn, error) {
 	flow, err := h.shard(i).DialTCP(local, remote, d.options())
 	if err != nil {
-		return nil, sysError(beginCall(local, err), err)
+		return nil, sysError(failedCall(local, err), err)
 	}
 	c := newConn(flow, h.Done(), network)
 	c.start()
@@ -234,9 +235,9 @@ func (d *Dialer) dialTCP(ctx context.Context, h host, i int, network string, loc
 	return c, nil
 }
 
-// beginCall names the system call that would have failed with err: bind for one
+// failedCall names the system call that would have failed with err: bind for one
 // that is about a local address asked for.
-func beginCall(local netip.AddrPort, err error) string {
+func failedCall(local netip.AddrPort, err error) string {
 	if local != (netip.AddrPort{}) && (errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, syscall.EADDRNOTAVAIL)) {
 		return "bind"
 	}
@@ -252,14 +253,14 @@ func (c *Conn) connect(ctx context.Context) error {
 	for {
 		w.clear()
 		err := c.flow.ConnectError()
-		if err != stack.ErrWouldBlock {
+		if err != flow.ErrWouldBlock {
 			return sysError("connect", err)
 		}
-		w.parkOr(ctx.Done(), c.life)
+		w.parkOr(ctx.Done(), c.stackDone)
 		if err := ctx.Err(); err != nil {
 			return dialError(err)
 		}
-		if c.life.over() {
+		if c.stackDone.isClosed() {
 			return net.ErrClosed
 		}
 	}

@@ -1,12 +1,12 @@
 // Package socketapi is what an application imports: sockets of a stack behind the
 // interfaces of package net.
 //
-// Everything is one per shard. [Listen] opens a listener on every shard of a
-// stack and returns them as a [Group], [ListenPacket] a UDP socket on every shard
-// as a [PacketGroup], as SO_REUSEPORT sockets of the kernel would be. A program
-// that wants to keep a connection's work on the connection's core takes the
-// members and runs a loop for each; one that does not care uses the group, which
-// is itself a net.Listener, or a net.PacketConn, over all of them:
+// Sockets are opened once per shard, like SO_REUSEPORT sockets of the kernel.
+// [Listen] opens a listener on every shard of a stack and returns them as a [Group].
+// [ListenPacket] opens a UDP socket on every shard and returns a [PacketGroup]. A
+// group is itself a net.Listener, or a net.PacketConn, over all its members. To
+// keep a connection's work on the connection's core, take the members and run a
+// loop for each:
 //
 //	g, err := socketapi.Listen(st, "tcp", ":80")
 //	if err != nil {
@@ -16,28 +16,25 @@
 //
 // [Dial] and [Dialer] connect out; Dialer.DialContext fits http.Transport.
 //
-// What comes back behaves as its counterpart in package net does: [Conn] as
-// *net.TCPConn, [PacketConn] as *net.UDPConn, errors as *net.OpError with the same
-// causes under the same circumstances, down to os.SyscallError and the name of the
-// system call that there was none of. A test compares them with the kernel's
-// sockets. The differences are these:
+// [Conn] behaves as *net.TCPConn does, and [PacketConn] as *net.UDPConn. Errors match
+// package net's, including os.SyscallError with the name of the equivalent system
+// call. A test compares them with the kernel's sockets. The differences are these:
 //
 //   - Host names are not resolved: addresses are literal. See net.Resolver.
-//   - There is no loopback: to dial the stack one needs one of its addresses.
+//   - There is no loopback address: dial one of the stack's own addresses.
 //   - There is no file descriptor: no SyscallConn, no File, and no out-of-band data.
-//   - Addresses are never IPv4-mapped, on sockets of both families either.
-//   - A Conn that is dropped without Close is not found by the garbage collector:
+//   - Addresses are never IPv4-mapped, not even on sockets for both families.
+//   - The garbage collector does not close a Conn that was dropped without Close:
 //     the stack still holds it.
 //
-// When the stack closes, or fails, every call returns an error that is
-// net.ErrClosed.
+// When the stack closes or fails, every call returns an error that is net.ErrClosed.
 //
 // # Event handlers
 //
-// A server that needs no goroutine for a connection gives a [Handler] to [Handle],
-// or a [PacketHandler] to [HandlePacket]: callbacks that run on the shard's own
-// goroutine, its loop. It costs no switch between goroutines, and no memory but 80
-// bytes beside the stack's for an idle connection.
+// A server without a goroutine per connection gives a [Handler] to [Handle], or a
+// [PacketHandler] to [HandlePacket]. Their callbacks run on the shard's own
+// goroutine, its loop, so no request switches goroutines. An idle connection takes
+// 80 bytes beside the stack's own.
 //
 //	type echo struct{ socketapi.NopHandler }
 //
@@ -50,35 +47,35 @@
 //
 // The rules:
 //
-//   - A callback must not block, as nothing else of its shard runs meanwhile: the
-//     stack counts and logs those that keep it too long. What blocks or takes long
-//     is for [EventConn.Go].
-//   - Callbacks of one shard never overlap or nest; those of different shards run at
-//     once. Nothing of a connection may be touched from elsewhere, but by
-//     [EventConn.Post].
-//   - What OnData does not consume is kept and comes again with more. What Write
-//     does not take is the caller's to keep until OnWritable; until then nothing is
-//     read, and the peer's window closes.
-//   - What callbacks write leaves when they have returned, together.
-//   - The peer's FIN ends a connection in order: when all it sent was offered,
-//     everything written is sent, and Go's work is back.
-//   - OnClose comes once for each OnOpen, whatever ends the connection. When the
-//     stack closes or fails, it comes on the loop, at the latest as the loop's last
-//     act; what was not yet taken by the stack is lost then.
+//   - A callback must not block: nothing else of its shard runs meanwhile. The stack
+//     counts and logs callbacks that take too long. [EventConn.Go] runs blocking
+//     work off the shard.
+//   - Callbacks of one shard never overlap or nest. Those of different shards run in
+//     parallel. Only [EventConn.Post] may be called from other goroutines.
+//   - Bytes that OnData does not consume are kept and offered again, with more.
+//     The caller keeps what Write does not take, until OnWritable. Until then nothing
+//     is read, and the peer's window closes.
+//   - What callbacks write is sent together when they have returned.
+//   - The peer's FIN ends a connection in order: after everything received was
+//     offered, everything written was sent, and all work of Go has returned.
+//   - OnClose is called once for each OnOpen, whatever ends the connection. When the
+//     stack closes or fails, the loop calls it before it ends. Output that the stack
+//     has not taken by then is lost.
 //
-// A connection reads at most 64 KiB, or 16 times, in one turn of the loop, and lets
-// others have theirs. In the steady state neither callbacks nor requests allocate.
+// A connection reads at most 64 KiB, or 16 times, in one turn of the loop; then the
+// others have their turn. In the steady state neither callbacks nor requests
+// allocate.
 //
 // # How it waits
 //
 // The package stands on the small contract in package stack (stack.Listener,
 // stack.Flow, stack.PacketFlow), whose calls never block, and adds the blocking:
-// deadlines, the taking of turns, and the sleep until the shard tells of news.
-// There is no goroutine and no poller in between: the shard's loop wakes the very
-// goroutine that waits. Reads and writes do not allocate, nor do they when they
-// have to wait, but for one channel at a socket's first wait in each direction.
-// No goroutine is started, neither for a connection nor for a listener.
+// deadlines, turns among callers, and the sleep until the shard reports an event.
+// The shard's loop wakes the waiting goroutine itself: there is no goroutine and no
+// poller in between, and none is started for a connection or a listener. Reads and
+// writes do not allocate, except for one channel when a socket first waits in a
+// direction.
 //
-// No type and no error of the network stack underneath shows through. How packets
-// find their shard, and what a shard does with them, is in package stack.
+// No type and no error of the network stack underneath is visible here. Package
+// stack documents how packets find their shard, and what a shard does with them.
 package socketapi

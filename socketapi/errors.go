@@ -25,13 +25,13 @@ func overError(over uint32) error {
 	return os.ErrDeadlineExceeded
 }
 
-// lifetime is closed when a stack begins to close. What its sockets fail with from
-// then on follows from that, whatever it is, and is reported as net.ErrClosed.
-type lifetime <-chan struct{}
+// doneChan is closed when a stack begins to close. From then on every error of its
+// sockets is a consequence of that, and is reported as net.ErrClosed.
+type doneChan <-chan struct{}
 
-func (l lifetime) over() bool {
+func (d doneChan) isClosed() bool {
 	select {
-	case <-l:
+	case <-d:
 		return true
 	default:
 		return false
@@ -39,15 +39,15 @@ func (l lifetime) over() bool {
 }
 
 // cause is the error to report for what a call on a flow returned.
-func (l lifetime) cause(call string, err error) error {
-	if l.over() && !errors.Is(err, os.ErrDeadlineExceeded) {
+func (d doneChan) cause(call string, err error) error {
+	if d.isClosed() && !errors.Is(err, os.ErrDeadlineExceeded) {
 		return net.ErrClosed
 	}
 	return sysError(call, err)
 }
 
-// sysError dresses an error of a flow as package net would: a bare errno gets the
-// name of the system call that would have given it.
+// sysError wraps an error of a flow as package net would: a bare errno gets the
+// name of the equivalent system call.
 func sysError(call string, err error) error {
 	if e, ok := err.(syscall.Errno); ok {
 		return os.NewSyscallError(call, e)

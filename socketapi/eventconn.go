@@ -3,9 +3,8 @@ package socketapi
 import (
 	"net"
 	"net/netip"
+	"shardnet/stack/flow"
 	"syscall"
-
-	"shardnet/stack"
 )
 
 // EventConn is a TCP connection that a Handler serves. It belongs to one shard for
@@ -15,7 +14,7 @@ import (
 // An EventConn takes 80 bytes beside what the stack needs for a connection, and
 // has a buffer only while input is not consumed or output not taken.
 type EventConn struct {
-	flow  stack.Flow
+	flow  flow.Flow
 	loop  *eventLoop
 	value any
 	in    *eventBuf  // input offered and not consumed
@@ -45,7 +44,7 @@ const (
 	connEOF                            // the peer's FIN was read
 	connFull                           // a Write was cut short; OnWritable is owed
 	connDirty                          // on loop.dirty
-	connAgain                          // posted, to go on in the next turn
+	connReposted                       // posted, goes on in the next turn
 )
 
 // connEnding are the states in which the handler gets no data any more.
@@ -77,7 +76,7 @@ func (c *EventConn) Write(p []byte) (n int, err error) {
 			}
 			if m == 0 {
 				c.state |= connFull
-				c.touch()
+				c.markDirty()
 				return n, ErrBackPressure
 			}
 		}
@@ -124,7 +123,7 @@ func (c *EventConn) CloseWrite() error {
 		return err
 	}
 	c.state |= connShut
-	c.touch()
+	c.markDirty()
 	return nil
 }
 
@@ -136,7 +135,7 @@ func (c *EventConn) CloseWrite() error {
 func (c *EventConn) Close() {
 	if c.state&connEnding == 0 {
 		c.state |= connClosing
-		c.touch()
+		c.markDirty()
 	}
 }
 
@@ -145,7 +144,7 @@ func (c *EventConn) Close() {
 func (c *EventConn) Abort() {
 	if c.state&(connOver|connFailed) == 0 {
 		c.state |= connAborted
-		c.touch()
+		c.markDirty()
 	}
 }
 
@@ -178,8 +177,8 @@ func (c *EventConn) mayWrite() error {
 	return nil
 }
 
-// rare returns c.extra, which it makes if need be.
-func (c *EventConn) rare() *connExtra {
+// extraState returns c.extra. It makes one if there is none.
+func (c *EventConn) extraState() *connExtra {
 	if c.extra == nil {
 		c.extra = new(connExtra)
 	}

@@ -3,9 +3,8 @@ package socketapi
 import (
 	"io"
 	"net"
+	"shardnet/stack/flow"
 	"syscall"
-
-	"shardnet/stack"
 )
 
 // Bounds of what one connection does in a turn of the loop, so that none starves
@@ -27,20 +26,20 @@ const (
 // ready and when the connection has posted itself.
 type connTask EventConn
 
-// RunOnShard implements stack.Task.
+// RunOnShard implements flow.Task.
 func (t *connTask) RunOnShard() {
 	c := (*EventConn)(t)
-	c.state &^= connAgain
+	c.state &^= connReposted
 	if c.state&connOver != 0 {
 		return
 	}
-	c.loop.begin()
+	c.loop.startRun()
 	c.send()
 	c.read()
-	c.loop.settle()
+	c.loop.runDirty()
 }
 
-// HandleSegment implements stack.SegmentHandler: the handler gets the bytes where the
+// HandleSegment implements flow.SegmentHandler: the handler gets the bytes where the
 // NIC wrote them. What it does not consume is kept, as if it had been read. What
 // callbacks of a batch left to do is done once, when all its segments were offered.
 func (t *connTask) HandleSegment(p []byte) int {
@@ -58,24 +57,24 @@ func (t *connTask) HandleSegment(p []byte) int {
 	return len(p)
 }
 
-var _ stack.SegmentHandler = (*connTask)(nil)
+var _ flow.SegmentHandler = (*connTask)(nil)
 
 // String names the handler.
 func (t *connTask) String() string { return t.loop.String() }
 
-// again has the connection go on in the next turn.
-func (c *EventConn) again() {
-	if c.state&connAgain == 0 {
-		c.state |= connAgain
+// repost posts the connection, which then goes on in the next turn.
+func (c *EventConn) repost() {
+	if c.state&connReposted == 0 {
+		c.state |= connReposted
 		c.loop.sh.Post((*connTask)(c))
 	}
 }
 
-// touch has the connection settled when the present callback is over.
-func (c *EventConn) touch() {
+// markDirty makes the loop call afterCallbacks when the present callback is over.
+func (c *EventConn) markDirty() {
 	if c.state&connDirty == 0 {
 		c.state |= connDirty
-		c.loop.touch(c)
+		c.loop.markDirty(c)
 	}
 }
 
@@ -83,8 +82,8 @@ func (c *EventConn) touch() {
 func (c *EventConn) fail(op string, err error) {
 	if c.state&(connOver|connFailed) == 0 {
 		c.state |= connFailed
-		c.rare().cause = c.opError(op, err)
-		c.touch()
+		c.extraState().cause = c.opError(op, err)
+		c.markDirty()
 	}
 }
 
@@ -99,25 +98,25 @@ func (c *EventConn) read() {
 		n, all, err := c.readOnce()
 		if err != nil {
 			switch {
-			case err == stack.ErrWouldBlock:
-			case c.loop.srv.life.over():
+			case err == flow.ErrWouldBlock:
+			case c.loop.srv.stackDone.isClosed():
 				c.fail("read", net.ErrClosed)
 			case err == io.EOF:
 				c.state |= connEOF
-				c.touch()
+				c.markDirty()
 			default:
 				c.fail("read", err)
 			}
 			return
 		}
-		if all && c.flow.Quiet() {
-			return // asking again would tell the same, at a price
+		if all && c.flow.Established() {
+			return // another Read would find nothing, and costs time
 		}
 		if left -= n; left <= 0 {
 			break
 		}
 	}
-	c.again()
+	c.repost()
 }
 
 // readOnce reads once and offers what was kept before and what it has read. all is
@@ -159,7 +158,7 @@ func (c *EventConn) offer() {
 	c.in = c.loop.pool.consume(c.in, c.deliver(c.in.bytes()))
 	c.checkFull()
 	if full && c.in.len() < c.loop.maxBuffered {
-		c.again() // reading had stopped
+		c.repost() // reading had stopped
 	}
 }
 
@@ -187,13 +186,13 @@ func (c *EventConn) deliver(data []byte) int {
 // checkFull ends a connection whose input buffer is full, and whose handler waits
 // for nothing but more input.
 func (c *EventConn) checkFull() {
-	if c.in.len() >= c.loop.maxBuffered && c.state&(connEnding|connFull) == 0 && c.working() == 0 {
+	if c.in.len() >= c.loop.maxBuffered && c.state&(connEnding|connFull) == 0 && c.pendingWork() == 0 {
 		c.fail("read", ErrTooMuchUnread)
 	}
 }
 
-// working is how many calls of Go have not returned.
-func (c *EventConn) working() int {
+// pendingWork is how many calls of Go have not returned.
+func (c *EventConn) pendingWork() int {
 	if c.extra == nil {
 		return 0
 	}
@@ -206,7 +205,7 @@ func (c *EventConn) take(p []byte) (int, error) {
 	if c.out == nil && len(p) >= limit {
 		// Too much to gather: nothing is gained by a copy.
 		n, err := c.flow.Write(p)
-		if err == stack.ErrWouldBlock {
+		if err == flow.ErrWouldBlock {
 			err = nil
 		}
 		if err != nil {
@@ -229,7 +228,7 @@ func (c *EventConn) take(p []byte) (int, error) {
 func (c *EventConn) gather(p []byte) {
 	c.out = c.loop.pool.reserve(c.out, len(p))
 	c.out.b = append(c.out.b, p...)
-	c.touch()
+	c.markDirty()
 }
 
 // flush gives the flow what was gathered, and returns how much it took.
@@ -239,21 +238,21 @@ func (c *EventConn) flush() (int, error) {
 	}
 	n, err := c.flow.Write(c.out.bytes())
 	c.out = c.loop.pool.consume(c.out, n)
-	if err != nil && err != stack.ErrWouldBlock {
+	if err != nil && err != flow.ErrWouldBlock {
 		return n, c.writeFailed(err)
 	}
 	return n, nil
 }
 
 func (c *EventConn) writeFailed(err error) error {
-	if c.loop.srv.life.over() {
+	if c.loop.srv.stackDone.isClosed() {
 		err = net.ErrClosed
 	}
 	c.fail("write", err)
 	return c.extra.cause
 }
 
-// send flushes, and tells the handler when there is room again.
+// send flushes, and calls OnWritable when there is room again.
 func (c *EventConn) send() {
 	if c.state&(connFailed|connAborted) != 0 {
 		return
@@ -262,11 +261,11 @@ func (c *EventConn) send() {
 		return
 	}
 	if c.out.len() == 0 && c.state&(connClosing|connShut|connEOF) != 0 {
-		c.touch()
+		c.markDirty()
 	}
 	if c.roomAgain() && c.state&connEnding == 0 {
 		c.state &^= connFull
-		c.touch()
+		c.markDirty()
 		c.loop.h.OnWritable(c)
 		c.offer()
 	}
@@ -276,9 +275,9 @@ func (c *EventConn) roomAgain() bool {
 	return c.state&connFull != 0 && c.out.len() <= c.loop.maxUnsent/2
 }
 
-// settle does what callbacks left to do: it sends what they wrote, and ends the
-// connection if that is due.
-func (c *EventConn) settle() {
+// afterCallbacks does what callbacks left to do: it sends what they wrote, and ends
+// the connection if that is due.
+func (c *EventConn) afterCallbacks() {
 	switch {
 	case c.state&connOver != 0:
 		return
@@ -295,8 +294,8 @@ func (c *EventConn) settle() {
 		_ = c.flow.Close() // it has ended already
 		c.finish(c.extra.cause)
 	case c.out != nil:
-		// The flow tells when it has room.
-	case c.state&connClosing != 0, c.state&(connEOF|connFull) == connEOF && c.working() == 0:
+		// The flow runs the task when it has room.
+	case c.state&connClosing != 0, c.state&(connEOF|connFull) == connEOF && c.pendingWork() == 0:
 		_ = c.flow.Close()
 		c.finish(nil)
 	case c.state&(connShut|connShutDone) == connShut:
@@ -308,7 +307,7 @@ func (c *EventConn) settle() {
 		}
 	}
 	if c.roomAgain() && c.state&connEnding == 0 {
-		c.again()
+		c.repost()
 	}
 }
 

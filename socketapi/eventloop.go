@@ -3,9 +3,8 @@ package socketapi
 import (
 	"fmt"
 	"net"
+	"shardnet/stack/flow"
 	"sync/atomic"
-
-	"shardnet/stack"
 )
 
 // acceptBatch bounds the connections accepted in one turn.
@@ -16,7 +15,7 @@ const acceptBatch = 64
 type eventLoop struct {
 	srv      *Server
 	sh       shard
-	listener stack.Listener
+	listener flow.Listener
 	h        Handler
 
 	maxBuffered, maxUnsent int
@@ -26,9 +25,9 @@ type eventLoop struct {
 	conns []*EventConn // open ones, in any order
 	open  atomic.Int64 // len(conns), for others to read
 
-	// Connections whose callbacks left something to do. It is done when the
-	// callbacks of a run are over; if they were not called by a run of this
-	// loop but, say, by another server's, a run is posted.
+	// dirty are connections whose callbacks left something to do. runDirty does it
+	// at the end of a run. If the callbacks were called outside a run of this loop,
+	// by another server's for instance, markDirty posts a run.
 	dirty   []*EventConn
 	running bool
 
@@ -36,14 +35,14 @@ type eventLoop struct {
 	ended     bool
 }
 
-// RunOnShard implements stack.Task: there are connections to accept, or the
+// RunOnShard implements flow.Task: there are connections to accept, or the
 // listener was closed.
 func (l *eventLoop) RunOnShard() {
-	l.begin()
+	l.startRun()
 	if l.listening {
 		l.acceptBatch()
 	}
-	l.settle()
+	l.runDirty()
 }
 
 func (l *eventLoop) acceptBatch() {
@@ -52,11 +51,11 @@ func (l *eventLoop) acceptBatch() {
 		switch {
 		case err == nil:
 			l.accept(f)
-		case err == stack.ErrWouldBlock:
+		case err == flow.ErrWouldBlock:
 			return
 		case err == net.ErrClosed:
 			l.listening = false
-			if l.srv.life.over() {
+			if l.srv.stackDone.isClosed() {
 				l.failAll(net.ErrClosed)
 			}
 			return
@@ -72,8 +71,8 @@ func (l *eventLoop) String() string { return fmt.Sprintf("%T", l.h) }
 var _ serverPart = (*eventLoop)(nil)
 
 func (l *eventLoop) shard() shard       { return l.sh }
-func (l *eventLoop) start() error       { return l.sh.Serve(l.listener, l) }
-func (l *eventLoop) end(abort bool)     { l.sh.Post(endTask{l, abort}) }
+func (l *eventLoop) start() error       { l.listener.Serve(l); return nil }
+func (l *eventLoop) end(abort bool)     { l.sh.Post(closeTask{l, abort}) }
 func (l *eventLoop) connections() int64 { return l.open.Load() }
 
 func (l *eventLoop) stop() {
@@ -81,15 +80,15 @@ func (l *eventLoop) stop() {
 	l.sh.Post(l)
 }
 
-// loopOver runs on the loop's goroutine when the loop has ended.
-func (l *eventLoop) loopOver() {
-	l.begin()
+// loopEnded runs on the loop's goroutine when the loop has ended.
+func (l *eventLoop) loopEnded() {
+	l.startRun()
 	l.listening = false
 	l.failAll(net.ErrClosed)
-	l.settle()
+	l.runDirty()
 }
 
-func (l *eventLoop) accept(f stack.Flow) {
+func (l *eventLoop) accept(f flow.Flow) {
 	c := &EventConn{flow: f, loop: l, slot: int32(len(l.conns))}
 	l.conns = append(l.conns, c)
 	l.open.Add(1)
@@ -99,9 +98,7 @@ func (l *eventLoop) accept(f stack.Flow) {
 	}
 	l.h.OnOpen(c)
 	if c.state&connOver == 0 {
-		if err := l.sh.Serve(f, (*connTask)(c)); err != nil {
-			c.fail("accept", err)
-		}
+		f.Serve((*connTask)(c))
 	}
 }
 
@@ -115,15 +112,15 @@ func (l *eventLoop) remove(c *EventConn) {
 	l.open.Add(-1)
 }
 
-// begin and settle enclose every run on the loop that calls the handler.
-func (l *eventLoop) begin() { l.running = true }
+// startRun and runDirty enclose every run on the loop that calls the handler.
+func (l *eventLoop) startRun() { l.running = true }
 
-func (l *eventLoop) settle() {
+func (l *eventLoop) runDirty() {
 	for i := 0; i < len(l.dirty); i++ {
 		c := l.dirty[i]
 		l.dirty[i] = nil
 		c.state &^= connDirty
-		c.settle()
+		c.afterCallbacks()
 	}
 	l.dirty = l.dirty[:0]
 	l.running = false
@@ -133,10 +130,10 @@ func (l *eventLoop) settle() {
 	}
 }
 
-func (l *eventLoop) touch(c *EventConn) {
+func (l *eventLoop) markDirty(c *EventConn) {
 	l.dirty = append(l.dirty, c)
 	if !l.running && len(l.dirty) == 1 {
-		l.sh.Post(settleTask{l})
+		l.sh.Post(dirtyTask{l})
 	}
 }
 
@@ -147,25 +144,24 @@ func (l *eventLoop) failAll(err error) {
 	}
 }
 
-// settleTask does what callbacks left to do that were called by other tasks than
-// this loop's.
-type settleTask struct{ l *eventLoop }
+// dirtyTask calls runDirty after callbacks that ran in other tasks than this loop's.
+type dirtyTask struct{ l *eventLoop }
 
-func (t settleTask) RunOnShard() {
-	t.l.begin()
-	t.l.settle()
+func (t dirtyTask) RunOnShard() {
+	t.l.startRun()
+	t.l.runDirty()
 }
 
-func (t settleTask) String() string { return t.l.String() }
+func (t dirtyTask) String() string { return t.l.String() }
 
-// endTask closes all connections in order, or resets them.
-type endTask struct {
+// closeTask closes all connections in order, or resets them.
+type closeTask struct {
 	l     *eventLoop
 	abort bool
 }
 
-func (t endTask) RunOnShard() {
-	t.l.begin()
+func (t closeTask) RunOnShard() {
+	t.l.startRun()
 	for _, c := range t.l.conns {
 		if t.abort {
 			c.Abort()
@@ -173,7 +169,7 @@ func (t endTask) RunOnShard() {
 			c.Close()
 		}
 	}
-	t.l.settle()
+	t.l.runDirty()
 }
 
-func (t endTask) String() string { return t.l.String() }
+func (t closeTask) String() string { return t.l.String() }

@@ -14,10 +14,10 @@ type EventTimer struct {
 	next, prev *EventTimer
 }
 
-// AfterFunc has f called on the shard with c once d has passed, to about a
-// millisecond, unless c is over by then: timers stop with OnClose, not with Close,
-// so that one may Abort what Close does not get done. What was not consumed is
-// offered again afterwards.
+// AfterFunc calls f on the shard with c once d has passed, to about a millisecond.
+// It does not if OnClose was called before. Close does not stop timers, so one may
+// Abort a connection that Close could not end. Afterwards, input that was not
+// consumed is offered again.
 func (c *EventConn) AfterFunc(d time.Duration, f func(c *EventConn)) *EventTimer {
 	t := &EventTimer{c: c, f: f}
 	t.fire = t.fired
@@ -25,9 +25,9 @@ func (c *EventConn) AfterFunc(d time.Duration, f func(c *EventConn)) *EventTimer
 	return t
 }
 
-// Reset has the function called once d has passed from now, whether it was called
-// already, was stopped or waits. Moving a timer forward costs no more than a look
-// at the clock, so a deadline may be moved with each request.
+// Reset sets the timer to d from now, whether its function was called already, was
+// stopped or waits. Moving a timer to a later time only reads the clock, so a
+// deadline may be moved with each request.
 func (t *EventTimer) Reset(d time.Duration) {
 	if t.c.state&connOver != 0 {
 		return
@@ -76,15 +76,15 @@ func (t *EventTimer) fired() {
 	t.when = time.Time{}
 	t.unlink()
 	l := t.c.loop
-	l.begin()
+	l.startRun()
 	t.f(t.c)
 	t.c.offer()
-	l.settle()
+	l.runDirty()
 }
 
 // link puts t on its connection's list of timers.
 func (t *EventTimer) link() {
-	x := t.c.rare()
+	x := t.c.extraState()
 	t.next = x.timers
 	if t.next != nil {
 		t.next.prev = t

@@ -1,18 +1,18 @@
 package socketapi
 
-// Post has f run on c's shard, with c, unless c is closed by then. It may be
-// called from any goroutine. What was not consumed is offered again afterwards.
+// Post runs f on c's shard, with c, unless c is closed by then. It may be called
+// from any goroutine. Afterwards, input that was not consumed is offered again.
 //
 // Functions run in the order they were posted. Once the stack has ended they are
-// dropped, as Shard.Post has it.
+// dropped, as those of Shard.Post are.
 func (c *EventConn) Post(f func(c *EventConn)) {
 	c.loop.sh.Post(&postedTask{c: c, f: f})
 }
 
-// Go runs work on a goroutine of its own, off the shard: for what takes long or
-// blocks. The function that work returns, unless nil, then runs on the shard,
-// where it may use c, unless c was closed meanwhile. work itself may not use c,
-// nor what belongs to the callback's data.
+// Go runs blocking work off the shard, on a goroutine of its own. The function that
+// work returns, unless nil, then runs on the shard, where it may use c. It does not
+// run if c was closed meanwhile. work itself may use neither c nor the data of the
+// callback.
 //
 // A connection whose peer has sent its FIN stays open until its work is done. On
 // a connection that is closed or being closed, Go does nothing.
@@ -20,7 +20,7 @@ func (c *EventConn) Go(work func() (back func(c *EventConn))) {
 	if c.state&connEnding != 0 {
 		return
 	}
-	c.rare().work++
+	c.extraState().work++
 	go func() {
 		c.loop.sh.Post(&postedTask{c: c, f: work(), work: true})
 	}()
@@ -42,15 +42,15 @@ func (t *postedTask) RunOnShard() {
 	if c.state&connEnding != 0 {
 		return
 	}
-	c.loop.begin()
+	c.loop.startRun()
 	if t.f != nil {
 		t.f(c)
 	}
 	c.offer()
 	if t.work {
-		c.touch() // it may have been the last that kept the connection open
+		c.markDirty() // it may have been the last that kept the connection open
 	}
-	c.loop.settle()
+	c.loop.runDirty()
 }
 
 // String names the handler.

@@ -4,12 +4,11 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"shardnet/stack/flow"
 	"slices"
 	"sync"
 	"syscall"
 	"time"
-
-	"shardnet/stack"
 )
 
 // fakeNet joins fake hosts: stacks without packets, behind the same contract. It
@@ -150,7 +149,7 @@ type fakeFlow struct {
 	peer          *fakeFlow
 	in, out       *half
 	local, remote netip.AddrPort
-	fn            func(stack.Events)
+	fn            func(flow.Events)
 	rArmed        bool
 	wArmed        bool
 	connErr       error // ErrWouldBlock while connecting
@@ -171,7 +170,7 @@ func (sh *fakeShard) newFlow(local, remote netip.AddrPort) *fakeFlow {
 	return f
 }
 
-func (sh *fakeShard) DialTCP(local, remote netip.AddrPort, opt stack.SocketOptions) (stack.Flow, error) {
+func (sh *fakeShard) DialTCP(local, remote netip.AddrPort, opt flow.SocketOptions) (flow.Flow, error) {
 	n := sh.host.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -194,7 +193,7 @@ func (sh *fakeShard) DialTCP(local, remote netip.AddrPort, opt stack.SocketOptio
 	}
 	sh.used[local.Port()] = true
 	f := sh.newFlow(local, remote)
-	f.connErr = stack.ErrWouldBlock
+	f.connErr = flow.ErrWouldBlock
 	connect := func() {
 		f.connErr = n.deliver(f)
 		f.writable()
@@ -256,24 +255,24 @@ func (sh *fakeShard) freePort() uint16 {
 func (f *fakeFlow) readable() {
 	if f.rArmed && f.fn != nil {
 		f.rArmed = false
-		f.fn(stack.Readable)
+		f.fn(flow.Readable)
 	}
 }
 
 func (f *fakeFlow) writable() {
 	if f.wArmed && f.fn != nil {
 		f.wArmed = false
-		f.fn(stack.Writable)
+		f.fn(flow.Writable)
 	}
 }
 
 func (f *fakeFlow) notifyAll() {
 	if f.fn != nil {
-		f.fn(stack.Readable | stack.Writable | stack.Closed)
+		f.fn(flow.Readable | flow.Writable | flow.Closed)
 	}
 }
 
-func (f *fakeFlow) Notify(fn func(stack.Events)) {
+func (f *fakeFlow) Notify(fn func(flow.Events)) {
 	f.net.mu.Lock()
 	defer f.net.mu.Unlock()
 	f.fn = fn
@@ -281,7 +280,7 @@ func (f *fakeFlow) Notify(fn func(stack.Events)) {
 	if len(f.in.buf) > 0 || f.in.fin || f.reset != nil {
 		f.readable()
 	}
-	if f.connErr != stack.ErrWouldBlock && len(f.out.buf) < f.out.cap {
+	if f.connErr != flow.ErrWouldBlock && len(f.out.buf) < f.out.cap {
 		f.writable()
 	}
 }
@@ -289,7 +288,7 @@ func (f *fakeFlow) Notify(fn func(stack.Events)) {
 func (f *fakeFlow) ConnectError() error {
 	f.net.mu.Lock()
 	defer f.net.mu.Unlock()
-	if f.connErr == stack.ErrWouldBlock {
+	if f.connErr == flow.ErrWouldBlock {
 		f.wArmed = true
 	}
 	return f.connErr
@@ -316,10 +315,10 @@ func (f *fakeFlow) Read(p []byte) (int, error) {
 		return 0, io.EOF
 	}
 	f.rArmed = true
-	return 0, stack.ErrWouldBlock
+	return 0, flow.ErrWouldBlock
 }
 
-func (f *fakeFlow) Quiet() bool {
+func (f *fakeFlow) Established() bool {
 	f.net.mu.Lock()
 	defer f.net.mu.Unlock()
 	if f.closed || f.readShut || f.reset != nil || f.in.fin {
@@ -350,7 +349,7 @@ func (f *fakeFlow) Write(p []byte) (int, error) {
 	}
 	if n < len(p) {
 		f.wArmed = true
-		return n, stack.ErrWouldBlock
+		return n, flow.ErrWouldBlock
 	}
 	return n, nil
 }

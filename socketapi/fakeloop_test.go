@@ -2,11 +2,10 @@ package socketapi
 
 import (
 	"errors"
+	"shardnet/stack/flow"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"shardnet/stack"
 )
 
 // fakeLoop is the loop of a fake shard: a goroutine that runs tasks, from the
@@ -14,8 +13,8 @@ import (
 type fakeLoop struct {
 	mu      sync.Mutex
 	cond    *sync.Cond
-	tasks   []stack.Task
-	running []stack.Task
+	tasks   []flow.Task
+	running []flow.Task
 	started bool
 	over    bool
 	dead    bool // fails: runs nothing more
@@ -23,10 +22,10 @@ type fakeLoop struct {
 	done    chan struct{}
 }
 
-type fakeLast struct{ stack.Task }
+type fakeLast struct{ flow.Task }
 
 // Post implements shard.
-func (sh *fakeShard) Post(t stack.Task) {
+func (sh *fakeShard) Post(t flow.Task) {
 	l := &sh.loop
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -48,7 +47,7 @@ func (l *fakeLoop) start() {
 }
 
 // AtEnd implements shard.
-func (sh *fakeShard) AtEnd(t stack.Task) (cancel func()) {
+func (sh *fakeShard) AtEnd(t flow.Task) (cancel func()) {
 	l := &sh.loop
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -84,8 +83,8 @@ func (sh *fakeShard) AfterFunc(d time.Duration, f func()) (stop func() bool) {
 	}
 }
 
-// HandleDatagrams implements shard.
-func (sh *fakeShard) HandleDatagrams(stack.PacketFlow, stack.DatagramHandler) error {
+// HandleDatagrams implements flow.PacketFlow.
+func (p *fakePacketFlow) HandleDatagrams(flow.DatagramHandler) error {
 	return errors.New("fake hosts have no frames")
 }
 
@@ -142,11 +141,11 @@ func (sh *fakeShard) kill() {
 // fakeServed has notices post a task, several before it runs once.
 type fakeServed struct {
 	sh     *fakeShard
-	t      stack.Task
+	t      flow.Task
 	posted atomic.Bool
 }
 
-func (s *fakeServed) notice(stack.Events) {
+func (s *fakeServed) notice(flow.Events) {
 	if !s.posted.Swap(true) {
 		s.sh.Post(s)
 	}
@@ -157,10 +156,15 @@ func (s *fakeServed) RunOnShard() {
 	s.t.RunOnShard()
 }
 
-// Serve implements shard.
-func (sh *fakeShard) Serve(socket interface{ Shard() int }, t stack.Task) error {
+// serve has sh's loop run t as socket becomes ready.
+func (sh *fakeShard) serve(socket interface{ Notify(func(flow.Events)) }, t flow.Task) {
 	s := &fakeServed{sh: sh, t: t}
-	socket.(interface{ Notify(func(stack.Events)) }).Notify(s.notice)
+	socket.Notify(s.notice)
 	s.notice(0)
-	return nil
 }
+
+// Serve implements flow.Flow.
+func (f *fakeFlow) Serve(t flow.Task) { f.sh.serve(f, t) }
+
+// Serve implements flow.Listener.
+func (l *fakeListener) Serve(t flow.Task) { l.sh.serve(l, t) }

@@ -3,10 +3,9 @@ package socketapi
 import (
 	"net"
 	"net/netip"
+	"shardnet/stack/flow"
 	"slices"
 	"syscall"
-
-	"shardnet/stack"
 )
 
 // The listening and packet sockets of fakeNet.
@@ -14,15 +13,15 @@ import (
 type fakeListener struct {
 	sh     *fakeShard
 	local  netip.AddrPort
-	opt    stack.SocketOptions
+	opt    flow.SocketOptions
 	queue  []*fakeFlow
-	fn     func(stack.Events)
+	fn     func(flow.Events)
 	armed  bool
 	closed bool
 	err    error // what Accept fails with
 }
 
-func (sh *fakeShard) ListenTCP(local netip.AddrPort, opt stack.SocketOptions) (stack.Listener, error) {
+func (sh *fakeShard) ListenTCP(local netip.AddrPort, opt flow.SocketOptions) (flow.Listener, error) {
 	n := sh.host.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -45,11 +44,11 @@ func (sh *fakeShard) ListenTCP(local netip.AddrPort, opt stack.SocketOptions) (s
 func (l *fakeListener) readable() {
 	if l.armed && l.fn != nil {
 		l.armed = false
-		l.fn(stack.Readable)
+		l.fn(flow.Readable)
 	}
 }
 
-func (l *fakeListener) Accept() (stack.Flow, error) {
+func (l *fakeListener) Accept() (flow.Flow, error) {
 	l.sh.host.net.mu.Lock()
 	defer l.sh.host.net.mu.Unlock()
 	switch {
@@ -65,10 +64,10 @@ func (l *fakeListener) Accept() (stack.Flow, error) {
 		return f, nil
 	}
 	l.armed = true
-	return nil, stack.ErrWouldBlock
+	return nil, flow.ErrWouldBlock
 }
 
-func (l *fakeListener) Notify(fn func(stack.Events)) {
+func (l *fakeListener) Notify(fn func(flow.Events)) {
 	l.sh.host.net.mu.Lock()
 	defer l.sh.host.net.mu.Unlock()
 	l.fn, l.armed = fn, true
@@ -99,7 +98,7 @@ func (l *fakeListener) close() {
 		f.peer.readable()
 	}
 	if l.fn != nil {
-		l.fn(stack.Closed)
+		l.fn(flow.Closed)
 	}
 }
 
@@ -112,12 +111,12 @@ type fakePacketFlow struct {
 	sh     *fakeShard
 	local  netip.AddrPort
 	remote netip.AddrPort
-	opt    stack.SocketOptions
+	opt    flow.SocketOptions
 	queue  []datagram
 	err    error // the ICMP error to be returned once
 	full   bool  // no room to send
 	sent   int
-	fn     func(stack.Events)
+	fn     func(flow.Events)
 	rArmed bool
 	wArmed bool
 	closed bool
@@ -125,18 +124,18 @@ type fakePacketFlow struct {
 
 const fakeQueue = 64 // datagrams
 
-func (sh *fakeShard) ListenUDP(local netip.AddrPort, opt stack.SocketOptions) (stack.PacketFlow, error) {
+func (sh *fakeShard) ListenUDP(local netip.AddrPort, opt flow.SocketOptions) (flow.PacketFlow, error) {
 	return sh.bindUDP(local, netip.AddrPort{}, opt)
 }
 
-func (sh *fakeShard) DialUDP(local, remote netip.AddrPort, opt stack.SocketOptions) (stack.PacketFlow, error) {
+func (sh *fakeShard) DialUDP(local, remote netip.AddrPort, opt flow.SocketOptions) (flow.PacketFlow, error) {
 	if !local.Addr().IsValid() {
 		local = netip.AddrPortFrom(sh.host.source(remote.Addr()), local.Port())
 	}
 	return sh.bindUDP(local, remote, opt)
 }
 
-func (sh *fakeShard) bindUDP(local, remote netip.AddrPort, opt stack.SocketOptions) (stack.PacketFlow, error) {
+func (sh *fakeShard) bindUDP(local, remote netip.AddrPort, opt flow.SocketOptions) (flow.PacketFlow, error) {
 	n := sh.host.net
 	n.mu.Lock()
 	defer n.mu.Unlock()
@@ -190,7 +189,7 @@ func (p *fakePacketFlow) ReadFrom(b []byte) (int, netip.AddrPort, error) {
 		return copy(b, d.data), d.from, nil
 	}
 	p.rArmed = true
-	return 0, netip.AddrPort{}, stack.ErrWouldBlock
+	return 0, netip.AddrPort{}, flow.ErrWouldBlock
 }
 
 func (p *fakePacketFlow) WriteTo(b []byte, to netip.AddrPort) (int, error) {
@@ -201,7 +200,7 @@ func (p *fakePacketFlow) WriteTo(b []byte, to netip.AddrPort) (int, error) {
 		return 0, net.ErrClosed
 	case p.full:
 		p.wArmed = true
-		return 0, stack.ErrWouldBlock
+		return 0, flow.ErrWouldBlock
 	case len(b) > 65507:
 		return 0, syscall.EMSGSIZE
 	}
@@ -234,7 +233,7 @@ func (p *fakePacketFlow) WriteTo(b []byte, to netip.AddrPort) (int, error) {
 func (p *fakePacketFlow) readable() {
 	if p.rArmed && p.fn != nil {
 		p.rArmed = false
-		p.fn(stack.Readable)
+		p.fn(flow.Readable)
 	}
 }
 
@@ -245,11 +244,11 @@ func (p *fakePacketFlow) setFull(full bool) {
 	p.full = full
 	if !full && p.wArmed && p.fn != nil {
 		p.wArmed = false
-		p.fn(stack.Writable)
+		p.fn(flow.Writable)
 	}
 }
 
-func (p *fakePacketFlow) Notify(fn func(stack.Events)) {
+func (p *fakePacketFlow) Notify(fn func(flow.Events)) {
 	p.sh.host.net.mu.Lock()
 	defer p.sh.host.net.mu.Unlock()
 	p.fn, p.rArmed, p.wArmed = fn, true, true
@@ -272,7 +271,7 @@ func (p *fakePacketFlow) close() {
 	p.closed = true
 	p.sh.udp = slices.DeleteFunc(p.sh.udp, func(o *fakePacketFlow) bool { return o == p })
 	if p.fn != nil {
-		p.fn(stack.Closed)
+		p.fn(flow.Closed)
 	}
 }
 

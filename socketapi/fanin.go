@@ -3,9 +3,8 @@ package socketapi
 import (
 	"errors"
 	"net"
+	"shardnet/stack/flow"
 	"sync/atomic"
-
-	"shardnet/stack"
 )
 
 // A fanIn waits for whichever of several sockets, one a shard, is ready first,
@@ -48,7 +47,7 @@ func (f *fanIn) signal(i int) {
 }
 
 // do calls try with the index of a ready member until it returns something else
-// than stack.ErrWouldBlock, and returns that. Members take turns. A member that
+// than flow.ErrWouldBlock, and returns that. Members take turns. A member that
 // returns net.ErrClosed is left out from then on; when none is left, or the fanIn
 // itself is closed, do returns net.ErrClosed.
 func (f *fanIn) do(try func(i int) error) error {
@@ -71,7 +70,7 @@ func (f *fanIn) do(try func(i int) error) error {
 			}
 			m.ready.Store(false)
 			err := try(this)
-			if err == stack.ErrWouldBlock {
+			if err == flow.ErrWouldBlock {
 				continue
 			}
 			if err != nil && errors.Is(err, net.ErrClosed) {

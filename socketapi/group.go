@@ -3,9 +3,8 @@ package socketapi
 import (
 	"fmt"
 	"net"
+	"shardnet/stack/flow"
 	"time"
-
-	"shardnet/stack"
 )
 
 // Group is a TCP listener on all shards of a stack at one address. It is a
@@ -16,12 +15,12 @@ import (
 // Both may be used at once, from any goroutines: each connection is accepted
 // once.
 type Group struct {
-	net     string
-	addr    *net.TCPAddr
-	life    lifetime
-	ka      net.KeepAliveConfig
-	members []*Listener
-	in      fanIn
+	net       string
+	addr      *net.TCPAddr
+	stackDone doneChan
+	ka        net.KeepAliveConfig
+	members   []*Listener
+	in        fanIn
 }
 
 // Listener is the member of a Group on one shard. It accepts the connections that
@@ -29,7 +28,7 @@ type Group struct {
 type Listener struct {
 	group *Group
 	index int
-	flow  stack.Listener
+	flow  flow.Listener
 	wait  waiter
 }
 
@@ -38,13 +37,13 @@ var (
 	_ net.Listener = (*Listener)(nil)
 )
 
-func newGroup(flows []stack.Listener, life lifetime, network string, ka net.KeepAliveConfig) *Group {
+func newGroup(flows []flow.Listener, stackDone doneChan, network string, ka net.KeepAliveConfig) *Group {
 	g := &Group{
-		net:     network,
-		addr:    tcpAddr(unmap(flows[0].Addr())),
-		life:    life,
-		ka:      ka,
-		members: make([]*Listener, len(flows)),
+		net:       network,
+		addr:      tcpAddr(unmap(flows[0].Addr())),
+		stackDone: stackDone,
+		ka:        ka,
+		members:   make([]*Listener, len(flows)),
 	}
 	g.in.init(len(flows))
 	for i, f := range flows {
@@ -57,7 +56,7 @@ func newGroup(flows []stack.Listener, life lifetime, network string, ka net.Keep
 }
 
 // notify runs with the listener's locks held: it only takes note.
-func (l *Listener) notify(stack.Events) {
+func (l *Listener) notify(flow.Events) {
 	l.wait.signal()
 	l.group.in.signal(l.index)
 }
@@ -72,7 +71,7 @@ func (g *Group) Listener(i int) *Listener { return g.members[i] }
 
 // Accept waits for a connection on any shard and returns it, a *Conn.
 func (g *Group) Accept() (net.Conn, error) {
-	var flow stack.Flow
+	var flow flow.Flow
 	err := g.in.do(func(i int) (err error) {
 		flow, err = g.members[i].flow.Accept()
 		return err
@@ -81,11 +80,11 @@ func (g *Group) Accept() (net.Conn, error) {
 }
 
 // accepted turns what a flow's Accept gave into what package net's gives.
-func (g *Group) accepted(flow stack.Flow, err error) (net.Conn, error) {
+func (g *Group) accepted(flow flow.Flow, err error) (net.Conn, error) {
 	if err != nil {
-		return nil, g.opError("accept", g.life.cause("accept", err))
+		return nil, g.opError("accept", g.stackDone.cause("accept", err))
 	}
-	c := newConn(flow, g.life, g.net)
+	c := newConn(flow, g.stackDone, g.net)
 	c.established(g.ka)
 	c.start()
 	return c, nil
@@ -139,7 +138,7 @@ func (l *Listener) Accept() (net.Conn, error) {
 	return l.group.accepted(l.accept())
 }
 
-func (l *Listener) accept() (stack.Flow, error) {
+func (l *Listener) accept() (flow.Flow, error) {
 	w := &l.wait
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -148,9 +147,9 @@ func (l *Listener) accept() (stack.Flow, error) {
 		if err := w.err(); err != nil {
 			return nil, err
 		}
-		flow, err := l.flow.Accept()
-		if err != stack.ErrWouldBlock {
-			return flow, err
+		f, err := l.flow.Accept()
+		if err != flow.ErrWouldBlock {
+			return f, err
 		}
 		w.park()
 	}
@@ -179,7 +178,7 @@ func (l *Listener) close() error {
 	l.flow.Notify(nil)
 	err := l.flow.Close()
 	l.group.in.signal(l.index) // whose Accept must learn that a member is gone
-	if l.group.life.over() {
+	if l.group.stackDone.isClosed() {
 		return nil // the stack closed it before, which is not the caller's fault
 	}
 	return sysError("close", err)

@@ -3,10 +3,9 @@ package socketapi
 import (
 	"io"
 	"reflect"
+	"shardnet/stack/flow"
 	"testing"
 	"time"
-
-	"shardnet/stack"
 )
 
 // TestEventConnSize keeps the documented size: the allocator's class for it.
@@ -112,7 +111,7 @@ func (b *bare) OnClose(*EventConn, error)         {}
 // TestPacketHandlerAllocs: on the real stack, nothing between the frame and the
 // handler allocates.
 func TestPacketHandlerAllocs(t *testing.T) {
-	w := newStackWorld(t, 1, stack.TransportDefault)
+	w := newStackWorld(t, 1, flow.TransportDefault)
 	s := w.handlePacket(t, "198.18.0.1:0", packetFunc(func(p *Packet) { p.Reply(p.Data) }))
 	c := w.dial(t, "udp", s.Addr().String())
 	buf := make([]byte, requestSize)

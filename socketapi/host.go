@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // host is the part of a *stack.Stack this package stands on. A second one, in
@@ -18,16 +19,14 @@ type host interface {
 
 // shard is the part of a *stack.Shard this package stands on.
 type shard interface {
-	ListenTCP(local netip.AddrPort, opt stack.SocketOptions) (stack.Listener, error)
-	ListenUDP(local netip.AddrPort, opt stack.SocketOptions) (stack.PacketFlow, error)
-	DialTCP(local, remote netip.AddrPort, opt stack.SocketOptions) (stack.Flow, error)
-	DialUDP(local, remote netip.AddrPort, opt stack.SocketOptions) (stack.PacketFlow, error)
+	ListenTCP(local netip.AddrPort, opt flow.SocketOptions) (flow.Listener, error)
+	ListenUDP(local netip.AddrPort, opt flow.SocketOptions) (flow.PacketFlow, error)
+	DialTCP(local, remote netip.AddrPort, opt flow.SocketOptions) (flow.Flow, error)
+	DialUDP(local, remote netip.AddrPort, opt flow.SocketOptions) (flow.PacketFlow, error)
 
-	Serve(socket interface{ Shard() int }, t stack.Task) error
-	Post(t stack.Task)
-	AtEnd(t stack.Task) (cancel func())
+	Post(t flow.Task)
+	AtEnd(t flow.Task) (cancel func())
 	AfterFunc(d time.Duration, f func()) (stop func() bool)
-	HandleDatagrams(f stack.PacketFlow, h stack.DatagramHandler) error
 }
 
 type stackHost struct{ *stack.Stack }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // ListenConfig says how to listen, for sockets and for event handlers. The zero
@@ -28,7 +29,7 @@ type ListenConfig struct {
 
 	// Transport is the TCP of the listener and its connections; the stack's by
 	// default.
-	Transport stack.Transport
+	Transport flow.Transport
 
 	// KeepAlive and KeepAliveConfig are as in net.ListenConfig: probes are on by
 	// default, every 15 seconds, and off when KeepAlive is negative and
@@ -45,8 +46,8 @@ type ListenConfig struct {
 	MaxUnsent int
 }
 
-func (lc *ListenConfig) options(v6only bool) stack.SocketOptions {
-	return stack.SocketOptions{
+func (lc *ListenConfig) options(v6only bool) flow.SocketOptions {
+	return flow.SocketOptions{
 		ReusePort:   lc.ReusePort,
 		V6Only:      v6only,
 		Backlog:     lc.Backlog,
@@ -84,8 +85,8 @@ func (lc *ListenConfig) listen(h host, network, address string) (*Group, error) 
 	local, v6only := bindAddress(network, addr)
 	opt := lc.options(v6only)
 	flows, err := bindAll(h, local,
-		func(sh shard, a netip.AddrPort) (stack.Listener, error) { return sh.ListenTCP(a, opt) },
-		func(l stack.Listener) uint16 { return l.Addr().Port() })
+		func(sh shard, a netip.AddrPort) (flow.Listener, error) { return sh.ListenTCP(a, opt) },
+		func(l flow.Listener) uint16 { return l.Addr().Port() })
 	if err != nil {
 		return nil, &net.OpError{Op: "listen", Net: network, Addr: tcpAddr(addr), Err: err}
 	}
@@ -118,8 +119,8 @@ func (lc *ListenConfig) listenPacket(h host, network, address string) (*PacketGr
 	local, v6only := bindAddress(network, addr)
 	opt := lc.options(v6only)
 	flows, err := bindAll(h, local,
-		func(sh shard, a netip.AddrPort) (stack.PacketFlow, error) { return sh.ListenUDP(a, opt) },
-		func(f stack.PacketFlow) uint16 { return f.LocalAddr().Port() })
+		func(sh shard, a netip.AddrPort) (flow.PacketFlow, error) { return sh.ListenUDP(a, opt) },
+		func(f flow.PacketFlow) uint16 { return f.LocalAddr().Port() })
 	if err != nil {
 		return nil, &net.OpError{Op: "listen", Net: network, Addr: udpAddr(addr), Err: err}
 	}
@@ -166,7 +167,7 @@ func bindAll[S io.Closer](
 		for _, s := range opened {
 			_ = s.Close() // nothing was sent or received: there is nothing to lose
 		}
-		if lifetime(h.Done()).over() {
+		if doneChan(h.Done()).isClosed() {
 			return nil, net.ErrClosed
 		}
 		// Another shard may have a port left where this one had none.

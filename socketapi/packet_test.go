@@ -207,7 +207,7 @@ func TestPacketGroupHome(t *testing.T) {
 	}
 	// When its home is closed, another member answers.
 	peer := addrPortOf("198.18.0.2", 4242)
-	g.home.set(peer, 2)
+	g.peers.set(peer, 2)
 	g.PacketConn(2).Close()
 	if n, err := g.WriteToUDPAddrPort([]byte("z"), peer); n != 1 || err != nil {
 		t.Errorf("write to a peer whose shard is closed: %d, %v", n, err)
@@ -215,13 +215,13 @@ func TestPacketGroupHome(t *testing.T) {
 }
 
 func TestHomes(t *testing.T) {
-	var h homes
+	var h peerShardCache
 	spread := make([]int, 4)
 	for i := range 4096 {
 		a := addrPortOf(fmt.Sprintf("198.18.%d.%d", i/256, i%256), uint16(i))
 		first := h.get(a, 4)
 		if first != h.get(a, 4) {
-			t.Fatalf("%v has two homes", a)
+			t.Fatalf("%v has two shards", a)
 		}
 		spread[first]++
 	}
@@ -231,7 +231,7 @@ func TestHomes(t *testing.T) {
 		}
 	}
 	// Many more peers than slots push each other out, and who came last is right.
-	h = homes{}
+	h = peerShardCache{}
 	for i := range 100_000 {
 		a := netip.AddrPortFrom(netip.AddrFrom4([4]byte{198, 18, byte(i >> 8), byte(i)}), uint16(i>>4))
 		h.set(a, i%3)

@@ -3,10 +3,9 @@ package socketapi
 import (
 	"net"
 	"net/netip"
+	"shardnet/stack/flow"
 	"syscall"
 	"time"
-
-	"shardnet/stack"
 )
 
 // PacketConn is a UDP socket on one shard, with the methods of *net.UDPConn: the
@@ -18,14 +17,14 @@ import (
 //
 // Errors are *net.OpError as package net returns them.
 type PacketConn struct {
-	flow  stack.PacketFlow
-	life  lifetime
-	net   string
-	local *net.UDPAddr
-	peer  *net.UDPAddr   // nil unless connected
-	group *PacketGroup   // nil for one from Dial
-	index int            // in the group
-	bound netip.AddrPort // local, for the data path
+	flow      flow.PacketFlow
+	stackDone doneChan
+	net       string
+	local     *net.UDPAddr
+	peer      *net.UDPAddr   // nil unless connected
+	group     *PacketGroup   // nil for one from Dial
+	index     int            // in the group
+	bound     netip.AddrPort // local, for the data path
 
 	rd, wr waiter
 }
@@ -36,8 +35,8 @@ var (
 )
 
 // newPacketConn wraps a flow. The caller calls start when all is in place.
-func newPacketConn(flow stack.PacketFlow, life lifetime, network string) *PacketConn {
-	c := &PacketConn{flow: flow, life: life, net: network, bound: unmap(flow.LocalAddr())}
+func newPacketConn(flow flow.PacketFlow, stackDone doneChan, network string) *PacketConn {
+	c := &PacketConn{flow: flow, stackDone: stackDone, net: network, bound: unmap(flow.LocalAddr())}
 	c.local = udpAddr(c.bound)
 	if peer := flow.RemoteAddr(); peer.IsValid() {
 		c.peer = udpAddr(unmap(peer))
@@ -49,14 +48,14 @@ func newPacketConn(flow stack.PacketFlow, life lifetime, network string) *Packet
 func (c *PacketConn) start() { c.flow.Notify(c.notify) }
 
 // notify runs with the flow's locks held: it only takes note.
-func (c *PacketConn) notify(ev stack.Events) {
-	if ev&(stack.Readable|stack.Closed) != 0 {
+func (c *PacketConn) notify(ev flow.Events) {
+	if ev&(flow.Readable|flow.Closed) != 0 {
 		c.rd.signal()
 		if c.group != nil {
 			c.group.in.signal(c.index)
 		}
 	}
-	if ev&(stack.Writable|stack.Closed) != 0 {
+	if ev&(flow.Writable|flow.Closed) != 0 {
 		c.wr.signal()
 	}
 }
@@ -114,7 +113,7 @@ func (c *PacketConn) read(p []byte) (int, netip.AddrPort, error) {
 			return 0, netip.AddrPort{}, err
 		}
 		n, from, err := c.flow.ReadFrom(p)
-		if err != stack.ErrWouldBlock {
+		if err != flow.ErrWouldBlock {
 			return n, unmap(from), err
 		}
 		w.park()
@@ -192,7 +191,7 @@ func (c *PacketConn) write(p []byte, to netip.AddrPort) (int, error) {
 			return 0, err
 		}
 		n, err := c.flow.WriteTo(p, to)
-		if err != stack.ErrWouldBlock {
+		if err != flow.ErrWouldBlock {
 			return n, err
 		}
 		w.park()
@@ -204,7 +203,7 @@ func (c *PacketConn) write(p []byte, to netip.AddrPort) (int, error) {
 // member of a group leaves the others open.
 func (c *PacketConn) Close() error {
 	if err := c.close(); err != nil {
-		return c.readErrorOp("close", err)
+		return c.opError("close", err)
 	}
 	return nil
 }
@@ -219,7 +218,7 @@ func (c *PacketConn) close() error {
 	if c.group != nil {
 		c.group.in.signal(c.index) // whose reader must learn that a member is gone
 	}
-	if c.life.over() {
+	if c.stackDone.isClosed() {
 		return nil // the stack closed it before, which is not the caller's fault
 	}
 	return sysError("close", err)
@@ -282,18 +281,18 @@ func (c *PacketConn) setError(err error) error {
 }
 
 func (c *PacketConn) readError(call string, err error) error {
-	return c.readErrorOp("read", c.life.cause(call, err))
+	return c.opError("read", c.stackDone.cause(call, err))
 }
 
-func (c *PacketConn) readErrorOp(op string, err error) error {
+func (c *PacketConn) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: c.net, Source: c.local, Addr: c.RemoteAddr(), Err: err}
 }
 
-// writeError dresses an error of a write to the given address; an empty call
+// writeError wraps an error of a write to the given address; an empty call
 // leaves an errno bare, as package net does where it made no system call.
 func (c *PacketConn) writeError(call string, to net.Addr, err error) error {
 	if call != "" {
-		err = c.life.cause(call, err)
+		err = c.stackDone.cause(call, err)
 	}
 	return &net.OpError{Op: "write", Net: c.net, Source: c.local, Addr: to, Err: err}
 }

@@ -4,9 +4,8 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"shardnet/stack/flow"
 	"time"
-
-	"shardnet/stack"
 )
 
 // PacketGroup is a UDP socket on all shards of a stack at one address. It is a
@@ -19,25 +18,25 @@ import (
 // shard; a peer not heard of, or forgotten, is given a shard by its address. All
 // datagrams to one peer leave in the order they were written.
 type PacketGroup struct {
-	net     string
-	addr    *net.UDPAddr
-	life    lifetime
-	members []*PacketConn
-	in      fanIn
-	home    homes
+	net       string
+	addr      *net.UDPAddr
+	stackDone doneChan
+	members   []*PacketConn
+	in        fanIn
+	peers     peerShardCache
 }
 
 var _ net.PacketConn = (*PacketGroup)(nil)
 
-func newPacketGroup(flows []stack.PacketFlow, life lifetime, network string) *PacketGroup {
+func newPacketGroup(flows []flow.PacketFlow, stackDone doneChan, network string) *PacketGroup {
 	g := &PacketGroup{
-		net:     network,
-		life:    life,
-		members: make([]*PacketConn, len(flows)),
+		net:       network,
+		stackDone: stackDone,
+		members:   make([]*PacketConn, len(flows)),
 	}
 	g.in.init(len(flows))
 	for i, f := range flows {
-		c := newPacketConn(f, life, network)
+		c := newPacketConn(f, stackDone, network)
 		c.group, c.index = g, i
 		g.members[i] = c
 	}
@@ -64,12 +63,12 @@ func (g *PacketGroup) ReadFromUDPAddrPort(p []byte) (n int, from netip.AddrPort,
 		n, from, err = g.members[i].flow.ReadFrom(p)
 		if err == nil && len(g.members) > 1 {
 			from = unmap(from)
-			g.home.set(from, i)
+			g.peers.set(from, i)
 		}
 		return err
 	})
 	if err != nil {
-		return 0, netip.AddrPort{}, g.opError("read", nil, g.life.cause("recvfrom", err))
+		return 0, netip.AddrPort{}, g.opError("read", nil, g.stackDone.cause("recvfrom", err))
 	}
 	return n, unmap(from), nil
 }
@@ -116,7 +115,7 @@ func (g *PacketGroup) member(to netip.AddrPort) *PacketConn {
 	n := len(g.members)
 	i := 0
 	if n > 1 {
-		i = g.home.get(unmap(to), n)
+		i = g.peers.get(unmap(to), n)
 	}
 	for range n {
 		if c := g.members[i]; !c.wr.isClosed() {

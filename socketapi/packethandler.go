@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // PacketHandler serves UDP datagrams on their shard's loop.
@@ -20,7 +21,7 @@ type PacketHandler interface {
 }
 
 // Packet is a UDP datagram in the frame it came in, and the means to answer it.
-type Packet = stack.Datagram
+type Packet = flow.Datagram
 
 // HandlePacket serves UDP datagrams with h: it opens a socket on every shard of st,
 // or on none. Network and address are as for ListenPacket, and so are the errors.
@@ -56,8 +57,8 @@ func (lc *ListenConfig) handlePacket(hst host, network, address string, h Packet
 	local, v6only := bindAddress(network, addr)
 	opt := lc.options(v6only)
 	flows, err := bindAll(hst, local,
-		func(sh shard, a netip.AddrPort) (stack.PacketFlow, error) { return sh.ListenUDP(a, opt) },
-		func(f stack.PacketFlow) uint16 { return f.LocalAddr().Port() })
+		func(sh shard, a netip.AddrPort) (flow.PacketFlow, error) { return sh.ListenUDP(a, opt) },
+		func(f flow.PacketFlow) uint16 { return f.LocalAddr().Port() })
 	if err != nil {
 		return fail(err)
 	}
@@ -75,7 +76,7 @@ func (lc *ListenConfig) handlePacket(hst host, network, address string, h Packet
 type packetLoop struct {
 	srv   *Server
 	sh    shard
-	flow  stack.PacketFlow
+	flow  flow.PacketFlow
 	h     PacketHandler
 	ended bool // loop's own
 }
@@ -83,9 +84,9 @@ type packetLoop struct {
 var _ serverPart = (*packetLoop)(nil)
 
 func (l *packetLoop) shard() shard       { return l.sh }
-func (l *packetLoop) start() error       { return l.sh.HandleDatagrams(l.flow, l) }
+func (l *packetLoop) start() error       { return l.flow.HandleDatagrams(l) }
 func (l *packetLoop) end(bool)           {} // there are none
-func (l *packetLoop) loopOver()          { l.RunOnShard() }
+func (l *packetLoop) loopEnded()         { l.RunOnShard() }
 func (l *packetLoop) connections() int64 { return 0 }
 
 func (l *packetLoop) stop() {
@@ -93,10 +94,10 @@ func (l *packetLoop) stop() {
 	l.sh.Post(l)
 }
 
-// HandleDatagram implements stack.DatagramHandler.
-func (l *packetLoop) HandleDatagram(d *stack.Datagram) { l.h.OnPacket(d) }
+// HandleDatagram implements flow.DatagramHandler.
+func (l *packetLoop) HandleDatagram(d *flow.Datagram) { l.h.OnPacket(d) }
 
-// RunOnShard implements stack.Task: after stop, it notes that nothing comes any
+// RunOnShard implements flow.Task: after stop, it notes that nothing comes any
 // more.
 func (l *packetLoop) RunOnShard() {
 	if !l.ended {

@@ -4,12 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"net"
+	"shardnet/stack/flow"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"shardnet/stack"
 )
 
 type packetFunc func(p *Packet)
@@ -33,11 +32,11 @@ func (w *world) handlePacket(t testing.TB, address string, h PacketHandler) *Ser
 // TestPacketHandler asks over both families, with datagrams in one frame and in
 // fragments, on two shards.
 func TestPacketHandler(t *testing.T) {
-	w := newStackWorld(t, 2, stack.TransportDefault)
+	w := newStackWorld(t, 2, flow.TransportDefault)
 	var n atomic.Int64
 	s := w.handlePacket(t, ":7", packetFunc(func(p *Packet) {
 		n.Add(1)
-		if p.Source().Port() == 0 || p.Destination().Port() != 7 || p.Shard().Index() > 1 {
+		if p.Source().Port() == 0 || p.Destination().Port() != 7 || p.Shard() > 1 {
 			t.Errorf("datagram from %v to %v", p.Source(), p.Destination())
 		}
 		for i := range p.Data {
@@ -80,7 +79,7 @@ func TestPacketHandler(t *testing.T) {
 // TestPacketHandlerRepliesTwice: the first reply takes the frame of the request, and
 // the others still go where it came from.
 func TestPacketHandlerRepliesTwice(t *testing.T) {
-	w := newStackWorld(t, 1, stack.TransportDefault)
+	w := newStackWorld(t, 1, flow.TransportDefault)
 	w.handlePacket(t, ":7", packetFunc(func(p *Packet) {
 		source, destination := p.Source(), p.Destination()
 		for _, reply := range []string{"one", "two", "three"} {
@@ -113,7 +112,7 @@ func TestPacketHandlerRepliesTwice(t *testing.T) {
 
 // TestServerErrors: all or none, and errors as Listen's.
 func TestServerErrors(t *testing.T) {
-	w := newStackWorld(t, 2, stack.TransportDefault)
+	w := newStackWorld(t, 2, flow.TransportDefault)
 	st := w.server.(stackHost).Stack
 	if _, err := Handle(nil, "tcp", ":7", NopHandler{}); err == nil {
 		t.Error("served on no stack")

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // Limits of a connection's buffers where ListenConfig names none.
@@ -19,16 +20,16 @@ const (
 // Server is a Handler at work: its listeners, one on each shard, and their
 // connections. Its methods may be called from any goroutine.
 type Server struct {
-	net    string
-	addr   net.Addr
-	life   lifetime
-	ka     net.KeepAliveConfig
-	parts  []serverPart
-	cancel []func() // of each part's Shard.AtEnd
+	net       string
+	addr      net.Addr
+	stackDone doneChan
+	ka        net.KeepAliveConfig
+	parts     []serverPart
+	cancel    []func() // of each part's Shard.AtEnd
 
-	closed atomic.Bool
-	left   atomic.Int32 // parts that have not ended
-	done   chan struct{}
+	closed    atomic.Bool
+	partsLeft atomic.Int32 // parts that have not ended
+	done      chan struct{}
 }
 
 // serverPart is what a server has on one shard.
@@ -36,8 +37,8 @@ type serverPart interface {
 	shard() shard
 	start() error // begins to serve
 	stop()        // closes the listener; any goroutine
-	end(bool)     // has the connections closed, or reset; any goroutine
-	loopOver()    // the loop has ended: nothing else of the part runs any more
+	end(bool)     // closes the connections, or resets them; any goroutine
+	loopEnded()   // the loop has ended: nothing else of the part runs any more
 	connections() int64
 }
 
@@ -72,8 +73,8 @@ func (lc *ListenConfig) handle(hst host, network, address string, h Handler) (*S
 	local, v6only := bindAddress(network, addr)
 	opt := lc.options(v6only)
 	flows, err := bindAll(hst, local,
-		func(sh shard, a netip.AddrPort) (stack.Listener, error) { return sh.ListenTCP(a, opt) },
-		func(l stack.Listener) uint16 { return l.Addr().Port() })
+		func(sh shard, a netip.AddrPort) (flow.Listener, error) { return sh.ListenTCP(a, opt) },
+		func(l flow.Listener) uint16 { return l.Addr().Port() })
 	if err != nil {
 		return fail(err)
 	}
@@ -93,18 +94,18 @@ func (lc *ListenConfig) handle(hst host, network, address string, h Handler) (*S
 	return s, nil
 }
 
-func newServer(network string, addr net.Addr, life lifetime) *Server {
-	return &Server{net: network, addr: addr, life: life, done: make(chan struct{})}
+func newServer(network string, addr net.Addr, stackDone doneChan) *Server {
+	return &Server{net: network, addr: addr, stackDone: stackDone, done: make(chan struct{})}
 }
 
 func (s *Server) add(p serverPart) { s.parts = append(s.parts, p) }
 
 // start begins to serve, when all parts are in place.
 func (s *Server) start() error {
-	s.left.Store(int32(len(s.parts)) + 1) // the last is this function's
+	s.partsLeft.Store(int32(len(s.parts)) + 1) // the last is this function's
 	defer s.partEnded()
 	for _, p := range s.parts {
-		s.cancel = append(s.cancel, p.shard().AtEnd(endOfLoop{p}))
+		s.cancel = append(s.cancel, p.shard().AtEnd(loopEndTask{p}))
 	}
 	for _, p := range s.parts {
 		if err := p.start(); err != nil {
@@ -115,14 +116,14 @@ func (s *Server) start() error {
 	return nil
 }
 
-// endOfLoop is a part's task for the end of its shard's loop.
-type endOfLoop struct{ p serverPart }
+// loopEndTask is a part's task for the end of its shard's loop.
+type loopEndTask struct{ p serverPart }
 
-func (e endOfLoop) RunOnShard() { e.p.loopOver() }
+func (e loopEndTask) RunOnShard() { e.p.loopEnded() }
 
 // partEnded notes that one part has neither a listener nor connections any more.
 func (s *Server) partEnded() {
-	if s.left.Add(-1) == 0 {
+	if s.partsLeft.Add(-1) == 0 {
 		for _, cancel := range s.cancel {
 			cancel()
 		}
@@ -148,7 +149,7 @@ func (s *Server) Connections() int {
 func (s *Server) Done() <-chan struct{} { return s.done }
 
 // Close stops listening, and closes the connections in order: FIN follows what
-// they have written. It does not wait for that; Done tells. A connection whose peer
+// they have written. It does not wait for that: see Done. A connection whose peer
 // does not read what was written stays until Abort or the stack's end.
 //
 // The error of a second call is net.ErrClosed.
@@ -161,7 +162,7 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// Abort stops listening and resets the connections. It does not wait; Done tells.
+// Abort stops listening and resets the connections. It does not wait: see Done.
 func (s *Server) Abort() {
 	s.stop()
 	s.end(true)

@@ -14,6 +14,7 @@ import (
 
 	"shardnet/driver/memnic"
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // A world is two hosts that reach each other: fakes, or stacks on the two ends of
@@ -48,7 +49,7 @@ func newFakeWorld(t testing.TB, shards int) *world {
 
 // newStackWorld is two stacks on the two ends of a cable, each with the given
 // number of queues and shards.
-func newStackWorld(t testing.TB, shards int, transport stack.Transport) *world {
+func newStackWorld(t testing.TB, shards int, transport flow.Transport) *world {
 	t.Helper()
 	a, b, err := memnic.NewPair(&memnic.Config{A: memnic.End{Queues: shards}, B: memnic.End{Queues: shards}})
 	if err != nil {
@@ -95,7 +96,7 @@ func onStacks(t *testing.T, shards int, f func(t *testing.T, w *world)) {
 	}
 }
 
-var transports = []stack.Transport{stack.TransportNetstack, stack.TransportFast}
+var transports = []flow.Transport{flow.TransportNetstack, flow.TransportFast}
 
 func (w *world) listen(t testing.TB, network, address string) *Group {
 	t.Helper()

@@ -25,7 +25,7 @@ func cpuTime(who int) time.Duration {
 // echoTask serves one connection on its shard, with no goroutine: the Notify
 // function posts it, and it reads and answers until there is no more.
 type echoTask struct {
-	f   stack.Flow
+	f   flow.Flow
 	sh  *stack.Shard
 	buf []byte
 }
@@ -33,7 +33,7 @@ type echoTask struct {
 func (e *echoTask) RunOnShard() {
 	for {
 		n, err := e.f.Read(e.buf)
-		if err == stack.ErrWouldBlock {
+		if err == flow.ErrWouldBlock {
 			return
 		}
 		if err != nil {
@@ -49,7 +49,7 @@ func (e *echoTask) RunOnShard() {
 
 // acceptTask accepts what has come and serves it on the shard.
 type acceptTask struct {
-	l  stack.Listener
+	l  flow.Listener
 	sh *stack.Shard
 }
 
@@ -67,7 +67,7 @@ func (a *acceptTask) RunOnShard() {
 // askTask is a closed-loop client on the client's shard: it sends a question when
 // the answer to the last has come.
 type askTask struct {
-	f        stack.Flow
+	f        flow.Flow
 	sh       *stack.Shard
 	question []byte
 	got      int
@@ -82,7 +82,7 @@ type askTask struct {
 func (a *askTask) RunOnShard() {
 	if !a.started {
 		if err := a.f.ConnectError(); err != nil {
-			if err != stack.ErrWouldBlock {
+			if err != flow.ErrWouldBlock {
 				a.fail(err)
 			}
 			return
@@ -92,7 +92,7 @@ func (a *askTask) RunOnShard() {
 	}
 	for {
 		n, err := a.f.Read(a.buf)
-		if err == stack.ErrWouldBlock {
+		if err == flow.ErrWouldBlock {
 			return
 		}
 		if err != nil {
@@ -133,7 +133,7 @@ func rr(b *testing.B, tr flow.Transport, conns, n int) (server, wall time.Durati
 		ccfg.CPUs = []int{0}
 	}
 	st, cl := startStack(b, a, scfg), startStack(b, c, ccfg)
-	l, err := st.Shard(0).ListenTCP(netip.AddrPortFrom(serverAddr4, 7), stack.SocketOptions{})
+	l, err := st.Shard(0).ListenTCP(netip.AddrPortFrom(serverAddr4, 7), flow.SocketOptions{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -151,7 +151,7 @@ func rr(b *testing.B, tr flow.Transport, conns, n int) (server, wall time.Durati
 	cpu(&before)
 	start := time.Now()
 	for range conns {
-		f, err := cl.Shard(0).DialTCP(netip.AddrPort{}, netip.AddrPortFrom(serverAddr4, 7), stack.SocketOptions{})
+		f, err := cl.Shard(0).DialTCP(netip.AddrPort{}, netip.AddrPortFrom(serverAddr4, 7), flow.SocketOptions{})
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -206,11 +206,11 @@ func BenchmarkBulk(b *testing.B) {
 	}
 }
 
-func benchmarkBulk(b *testing.B, tr stack.Transport) {
+func benchmarkBulk(b *testing.B, tr flow.Transport) {
 	const piece = 64 << 10
 	a, z := newBareCable(b, 1, 1)
 	server, client := startStack(b, a, serverConfigOn(tr)), startStack(b, z, clientConfigOn(tr))
-	l, err := server.Shard(0).ListenTCP(netip.AddrPortFrom(serverAddr4, 9), stack.SocketOptions{})
+	l, err := server.Shard(0).ListenTCP(netip.AddrPortFrom(serverAddr4, 9), flow.SocketOptions{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -221,7 +221,7 @@ func benchmarkBulk(b *testing.B, tr stack.Transport) {
 		b.Fatal(err)
 	}
 	f, err := l.Accept()
-	for err == stack.ErrWouldBlock {
+	for err == flow.ErrWouldBlock {
 		if err = ready.wait(); err == nil {
 			f, err = l.Accept()
 		}

@@ -18,15 +18,16 @@ import (
 	"shardnet/driver"
 	"shardnet/driver/memnic"
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // datagramFunc is a DatagramHandler.
-type datagramFunc func(d *stack.Datagram)
+type datagramFunc func(d *flow.Datagram)
 
-func (f datagramFunc) HandleDatagram(d *stack.Datagram) { f(d) }
+func (f datagramFunc) HandleDatagram(d *flow.Datagram) { f(d) }
 
 // echoDatagram answers with what was asked.
-func echoDatagram(d *stack.Datagram) { d.Reply(d.Data) }
+func echoDatagram(d *flow.Datagram) { d.Reply(d.Data) }
 
 var (
 	otherAddr4 = netip.MustParseAddr("198.18.0.3")
@@ -42,11 +43,11 @@ type datagramRig struct {
 
 func newDatagramRig(t testing.TB, cfg *memnic.Config) *datagramRig {
 	t.Helper()
-	return newDatagramRigOn(t, stack.TransportDefault, cfg)
+	return newDatagramRigOn(t, flow.TransportDefault, cfg)
 }
 
 // newDatagramRigOn is a rig whose stack has tr as its TCP.
-func newDatagramRigOn(t testing.TB, tr stack.Transport, cfg *memnic.Config) *datagramRig {
+func newDatagramRigOn(t testing.TB, tr flow.Transport, cfg *memnic.Config) *datagramRig {
 	t.Helper()
 	a, b, err := memnic.NewPair(cfg)
 	if err != nil {
@@ -60,11 +61,11 @@ func newDatagramRigOn(t testing.TB, tr stack.Transport, cfg *memnic.Config) *dat
 
 // handle opens a socket on every shard and gives it to h, which has it when handle
 // returns.
-func (r *datagramRig) handle(local netip.AddrPort, h stack.DatagramHandler) (fs []stack.PacketFlow) {
+func (r *datagramRig) handle(local netip.AddrPort, h flow.DatagramHandler) (fs []flow.PacketFlow) {
 	r.t.Helper()
 	for i := range r.st.Shards() {
 		sh := r.st.Shard(i)
-		f, err := sh.ListenUDP(local, stack.SocketOptions{})
+		f, err := sh.ListenUDP(local, flow.SocketOptions{})
 		if err != nil {
 			r.t.Fatal(err)
 		}
@@ -245,7 +246,7 @@ func (r *datagramRig) silence() {
 // look for it.
 func (r *datagramRig) learn(addr netip.Addr) {
 	r.t.Helper()
-	f, err := r.st.Shard(0).ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), 9), stack.SocketOptions{})
+	f, err := r.st.Shard(0).ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), 9), flow.SocketOptions{})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -268,21 +269,21 @@ func TestDatagramAnsweredInPlace(t *testing.T) {
 	for _, fam := range families {
 		for _, c := range []struct {
 			name, ask string
-			reply     func(d *stack.Datagram) []byte
+			reply     func(d *flow.Datagram) []byte
 			want      string
 		}{
-			{"the same", "ask", func(d *stack.Datagram) []byte { return d.Data }, "ask"},
-			{"empty to empty", "", func(d *stack.Datagram) []byte { return d.Data }, ""},
-			{"odd length", "12345", func(d *stack.Datagram) []byte { return d.Data }, "12345"},
-			{"shorter", "a longer question", func(d *stack.Datagram) []byte { return []byte("no") }, "no"},
-			{"empty", "question", func(d *stack.Datagram) []byte { return nil }, ""},
-			{"longer", "?", func(d *stack.Datagram) []byte { return []byte(long) }, long},
-			{"a part of the question", "head tail", func(d *stack.Datagram) []byte { return d.Data[5:] }, "tail"},
-			{"appended to the question", "one", func(d *stack.Datagram) []byte { return append(d.Data, " two"...) }, "one two"},
+			{"the same", "ask", func(d *flow.Datagram) []byte { return d.Data }, "ask"},
+			{"empty to empty", "", func(d *flow.Datagram) []byte { return d.Data }, ""},
+			{"odd length", "12345", func(d *flow.Datagram) []byte { return d.Data }, "12345"},
+			{"shorter", "a longer question", func(d *flow.Datagram) []byte { return []byte("no") }, "no"},
+			{"empty", "question", func(d *flow.Datagram) []byte { return nil }, ""},
+			{"longer", "?", func(d *flow.Datagram) []byte { return []byte(long) }, long},
+			{"a part of the question", "head tail", func(d *flow.Datagram) []byte { return d.Data[5:] }, "tail"},
+			{"appended to the question", "one", func(d *flow.Datagram) []byte { return append(d.Data, " two"...) }, "one two"},
 		} {
 			t.Run(fam.name+"/"+c.name, func(t *testing.T) {
 				r := newDatagramRig(t, nil)
-				r.handle(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), datagramFunc(func(d *stack.Datagram) {
+				r.handle(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), datagramFunc(func(d *flow.Datagram) {
 					if d.Source() != netip.AddrPortFrom(fam.src, 1000) || d.Destination() != netip.AddrPortFrom(fam.other, 7) || string(d.Data) != c.ask {
 						t.Errorf("handler sees %q from %v to %v", d.Data, d.Source(), d.Destination())
 					}
@@ -334,7 +335,7 @@ func TestDatagramAnsweredManyTimes(t *testing.T) {
 		t.Run(fam.name, func(t *testing.T) {
 			r := newDatagramRig(t, nil)
 			r.learn(fam.src)
-			r.handle(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), datagramFunc(func(d *stack.Datagram) {
+			r.handle(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), datagramFunc(func(d *flow.Datagram) {
 				for i := range 4 {
 					if err := d.Reply(fmt.Append(nil, "reply ", i)); err != nil {
 						t.Error(err)
@@ -368,7 +369,7 @@ func TestDatagramReplyInFragments(t *testing.T) {
 		t.Run(fam.name, func(t *testing.T) {
 			r := newDatagramRig(t, nil)
 			r.learn(fam.src)
-			r.handle(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), datagramFunc(func(d *stack.Datagram) {
+			r.handle(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), datagramFunc(func(d *flow.Datagram) {
 				if err := d.Reply(make([]byte, 65536)); !errors.Is(err, syscall.EMSGSIZE) {
 					t.Errorf("65536 bytes: %v", err)
 				}
@@ -558,7 +559,7 @@ func withExtension(b []byte, typ byte, ext []byte) []byte {
 func TestDatagramInFragmentsIsAnswered(t *testing.T) {
 	r := newDatagramRig(t, nil)
 	r.learn(clientAddr4)
-	r.handle(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), datagramFunc(func(d *stack.Datagram) {
+	r.handle(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), datagramFunc(func(d *flow.Datagram) {
 		if d.Source() != netip.AddrPortFrom(clientAddr4, 1000) || d.Destination() != netip.AddrPortFrom(otherAddr4, 7) {
 			t.Errorf("from %v to %v", d.Source(), d.Destination())
 		}
@@ -581,7 +582,7 @@ func TestDatagramAnsweredFromTheAddressAsked(t *testing.T) {
 	for _, fam := range families {
 		t.Run(fam.name, func(t *testing.T) {
 			r := newDatagramRig(t, nil)
-			r.handle(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), datagramFunc(func(d *stack.Datagram) {
+			r.handle(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), datagramFunc(func(d *flow.Datagram) {
 				d.Reply([]byte("one"))
 				d.Reply([]byte("two"))
 			}))
@@ -601,7 +602,7 @@ func TestHandleDatagramsThatWait(t *testing.T) {
 	r := newDatagramRig(t, nil)
 	r.learn(clientAddr4)
 	sh := r.st.Shard(0)
-	f, err := sh.ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), stack.SocketOptions{})
+	f, err := sh.ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), flow.SocketOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -611,7 +612,7 @@ func TestHandleDatagramsThatWait(t *testing.T) {
 	}
 	r.waitStats("datagrams queued", func(s stack.Stats) bool { return s.UDPReceived == waiting })
 	next := 0
-	if err := f.HandleDatagrams(datagramFunc(func(d *stack.Datagram) {
+	if err := f.HandleDatagrams(datagramFunc(func(d *flow.Datagram) {
 		if string(d.Data) != fmt.Sprint(next) {
 			t.Errorf("datagram %q came in place %d", d.Data, next)
 		}
@@ -696,8 +697,8 @@ func TestDatagramAnswersWaitForTheRing(t *testing.T) {
 // A reply on a socket that its handler has closed is refused.
 func TestDatagramReplyAfterClose(t *testing.T) {
 	r := newDatagramRig(t, nil)
-	var fs []stack.PacketFlow
-	fs = r.handle(netip.AddrPortFrom(serverAddr4, 7), datagramFunc(func(d *stack.Datagram) {
+	var fs []flow.PacketFlow
+	fs = r.handle(netip.AddrPortFrom(serverAddr4, 7), datagramFunc(func(d *flow.Datagram) {
 		fs[0].Close()
 		if err := d.Reply(d.Data); err != net.ErrClosed {
 			t.Errorf("reply: %v", err)
@@ -705,7 +706,7 @@ func TestDatagramReplyAfterClose(t *testing.T) {
 	}))
 	r.send(r.datagram(clientAddr4, serverAddr4, "ask").frame(t))
 	r.silence()
-	if err := r.st.Shard(0).HandleDatagrams(fs[0], datagramFunc(echoDatagram)); err != net.ErrClosed {
+	if err := fs[0].HandleDatagrams(datagramFunc(echoDatagram)); err != net.ErrClosed {
 		t.Errorf("handler for a closed socket: %v", err)
 	}
 	// Now the port is refused.
@@ -725,7 +726,7 @@ func TestCloseUnderDatagrams(t *testing.T) {
 	go func() {
 		defer close(done)
 		for i := 0; !stop.Load(); i++ {
-			f, err := client.Shard(i%2).DialUDP(netip.AddrPort{}, netip.AddrPortFrom(serverAddr4, 7), stack.SocketOptions{})
+			f, err := client.Shard(i%2).DialUDP(netip.AddrPort{}, netip.AddrPortFrom(serverAddr4, 7), flow.SocketOptions{})
 			if err != nil {
 				t.Error(err)
 				return
@@ -739,7 +740,7 @@ func TestCloseUnderDatagrams(t *testing.T) {
 	}()
 	for i := range 200 {
 		sh := server.Shard(i % 2)
-		f, err := sh.ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), stack.SocketOptions{})
+		f, err := sh.ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), flow.SocketOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -6,16 +6,17 @@ import (
 	"testing"
 
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // segmentEcho answers where the bytes are, in the received frame.
 type segmentEcho struct {
-	f      stack.Flow
+	f      flow.Flow
 	frames int
 }
 
 func (e *segmentEcho) RunOnShard() {
-	if _, err := e.f.Read(nil); err != nil && err != stack.ErrWouldBlock {
+	if _, err := e.f.Read(nil); err != nil && err != flow.ErrWouldBlock {
 		e.f.Close()
 	}
 }
@@ -35,16 +36,16 @@ func TestFastTCPAllocates(t *testing.T) {
 	var inFrame *segmentEcho
 	for _, c := range []struct {
 		name  string
-		serve func(t *testing.T, sh *stack.Shard, f stack.Flow)
+		serve func(t *testing.T, sh *stack.Shard, f flow.Flow)
 	}{
-		{"in the frame", func(_ *testing.T, sh *stack.Shard, f stack.Flow) {
+		{"in the frame", func(_ *testing.T, sh *stack.Shard, f flow.Flow) {
 			inFrame = &segmentEcho{f: f}
 			f.Serve(inFrame)
 		}},
-		{"by a task", func(_ *testing.T, sh *stack.Shard, f stack.Flow) {
+		{"by a task", func(_ *testing.T, sh *stack.Shard, f flow.Flow) {
 			f.Serve(&echoTask{f: f, sh: sh, buf: make([]byte, 16<<10)})
 		}},
-		{"by a goroutine", func(t *testing.T, _ *stack.Shard, f stack.Flow) {
+		{"by a goroutine", func(t *testing.T, _ *stack.Shard, f flow.Flow) {
 			served := make(chan struct{})
 			readable := newSignal()
 			f.Notify(readable.notify)
@@ -56,7 +57,7 @@ func TestFastTCPAllocates(t *testing.T) {
 					switch err {
 					case nil:
 						f.Write(buf[:n])
-					case stack.ErrWouldBlock:
+					case flow.ErrWouldBlock:
 						<-readable
 					default:
 						f.Close()
@@ -70,15 +71,15 @@ func TestFastTCPAllocates(t *testing.T) {
 		for _, size := range []int{64, 10_000} {
 			t.Run(c.name+"/"+map[int]string{64: "short", 10_000: "long"}[size], func(t *testing.T) {
 				a, b := newBareCable(t, 1, 1)
-				server := startStack(t, a, serverConfigOn(stack.TransportFast))
-				client := startStack(t, b, clientConfigOn(stack.TransportFast))
-				l := listenOn(t, server.Shard(0), stack.TransportFast, 7)
-				f, err := client.Shard(0).DialTCP(netip.AddrPort{}, netip.AddrPortFrom(serverAddr4, 7), stack.SocketOptions{})
+				server := startStack(t, a, serverConfigOn(flow.TransportFast))
+				client := startStack(t, b, clientConfigOn(flow.TransportFast))
+				l := listenOn(t, server.Shard(0), flow.TransportFast, 7)
+				f, err := client.Shard(0).DialTCP(netip.AddrPort{}, netip.AddrPortFrom(serverAddr4, 7), flow.SocketOptions{})
 				if err != nil {
 					t.Fatal(err)
 				}
 				defer f.Close()
-				var sf stack.Flow
+				var sf flow.Flow
 				eventually(t, "it is accepted", func() bool { sf, err = l.Accept(); return err == nil })
 				c.serve(t, server.Shard(0), sf)
 				question, answer := make([]byte, size), make([]byte, size)
@@ -88,7 +89,7 @@ func TestFastTCPAllocates(t *testing.T) {
 					}
 					for got := 0; got < size; {
 						n, err := f.Read(answer[got:])
-						if err != nil && err != stack.ErrWouldBlock {
+						if err != nil && err != flow.ErrWouldBlock {
 							t.Fatal(err)
 						}
 						if got += n; n == 0 {

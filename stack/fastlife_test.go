@@ -16,32 +16,32 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"shardnet/driver/drivertest"
-	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // flowCalls are the calls that a closed flow refuses.
-var flowCalls = map[string]func(f stack.Flow) error{
-	"Read":           func(f stack.Flow) error { _, err := f.Read(make([]byte, 1)); return err },
-	"Write":          func(f stack.Flow) error { _, err := f.Write(make([]byte, 1)); return err },
-	"ConnectError":   func(f stack.Flow) error { return f.ConnectError() },
-	"CloseRead":      func(f stack.Flow) error { return f.CloseRead() },
-	"CloseWrite":     func(f stack.Flow) error { return f.CloseWrite() },
-	"Close":          func(f stack.Flow) error { return f.Close() },
-	"SetNoDelay":     func(f stack.Flow) error { return f.SetNoDelay(true) },
-	"SetKeepAlive":   func(f stack.Flow) error { return f.SetKeepAlive(true, time.Second, 0, 0) },
-	"SetLinger":      func(f stack.Flow) error { return f.SetLinger(0) },
-	"SetReadBuffer":  func(f stack.Flow) error { return f.SetReadBuffer(1 << 16) },
-	"SetWriteBuffer": func(f stack.Flow) error { return f.SetWriteBuffer(1 << 16) },
+var flowCalls = map[string]func(f flow.Flow) error{
+	"Read":           func(f flow.Flow) error { _, err := f.Read(make([]byte, 1)); return err },
+	"Write":          func(f flow.Flow) error { _, err := f.Write(make([]byte, 1)); return err },
+	"ConnectError":   func(f flow.Flow) error { return f.ConnectError() },
+	"CloseRead":      func(f flow.Flow) error { return f.CloseRead() },
+	"CloseWrite":     func(f flow.Flow) error { return f.CloseWrite() },
+	"Close":          func(f flow.Flow) error { return f.Close() },
+	"SetNoDelay":     func(f flow.Flow) error { return f.SetNoDelay(true) },
+	"SetKeepAlive":   func(f flow.Flow) error { return f.SetKeepAlive(true, time.Second, 0, 0) },
+	"SetLinger":      func(f flow.Flow) error { return f.SetLinger(0) },
+	"SetReadBuffer":  func(f flow.Flow) error { return f.SetReadBuffer(1 << 16) },
+	"SetWriteBuffer": func(f flow.Flow) error { return f.SetWriteBuffer(1 << 16) },
 }
 
 // A flow that was closed or aborted refuses everything, and still knows its name.
 func TestFlowAfterClose(t *testing.T) {
-	onTransports(t, func(t *testing.T, tr stack.Transport) {
+	onTransports(t, func(t *testing.T, tr flow.Transport) {
 		server, client := pairOn(t, tr, 1, 1)
 		startEcho(t, server, 7)
-		for name, end := range map[string]func(f stack.Flow){
-			"closed":  func(f stack.Flow) { f.Close() },
-			"aborted": func(f stack.Flow) { f.Abort() },
+		for name, end := range map[string]func(f flow.Flow){
+			"closed":  func(f flow.Flow) { f.Close() },
+			"aborted": func(f flow.Flow) { f.Abort() },
 		} {
 			c, err := dial(client.Shard(0), netip.AddrPortFrom(serverAddr4, 7))
 			if err != nil {
@@ -50,7 +50,7 @@ func TestFlowAfterClose(t *testing.T) {
 			local := c.LocalAddr()
 			end(c.Flow)
 			for call, f := range flowCalls {
-				if call == "ConnectError" && tr == stack.TransportNetstack {
+				if call == "ConnectError" && tr == flow.TransportNetstack {
 					continue // its result stays
 				}
 				if err := f(c.Flow); err != net.ErrClosed {
@@ -73,7 +73,7 @@ func TestFlowAfterClose(t *testing.T) {
 // being dialed, with a Read that waits and with data on the way. Nobody is left
 // waiting, every flow says that it is over, and peers are told.
 func TestCloseInEveryStage(t *testing.T) {
-	onTransports(t, func(t *testing.T, tr stack.Transport) {
+	onTransports(t, func(t *testing.T, tr flow.Transport) {
 		a, b := newCable(t, 1, 1)
 		cfg := serverConfigOn(tr)
 		cfg.CloseTimeout = 50 * time.Millisecond
@@ -101,7 +101,7 @@ func TestCloseInEveryStage(t *testing.T) {
 		peer(3) // stays half-open
 		waiting := peer(4)
 		waiting.batch(waiting.data([]byte("not accepted")))
-		dialed, err := sh.DialTCP(netip.AddrPort{}, netip.MustParseAddrPort("198.18.0.77:7"), stack.SocketOptions{})
+		dialed, err := sh.DialTCP(netip.AddrPort{}, netip.MustParseAddrPort("198.18.0.77:7"), flow.SocketOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,17 +141,17 @@ func TestCloseInEveryStage(t *testing.T) {
 			t.Errorf("close took %v", took)
 		}
 		for range 2 {
-			if err := <-ended; err == nil || errors.Is(err, stack.ErrWouldBlock) {
+			if err := <-ended; err == nil || errors.Is(err, flow.ErrWouldBlock) {
 				t.Errorf("a call that waited returned %v", err)
 			}
 		}
 		for port := 1; port < 5; port++ {
-			if !reset[port] && !(port == 3 && tr == stack.TransportNetstack) { // which gives half-open ones up in silence
+			if !reset[port] && !(port == 3 && tr == flow.TransportNetstack) { // which gives half-open ones up in silence
 				t.Errorf("the peer on port %d was not told", port)
 			}
 		}
-		for name, f := range map[string]stack.Flow{"reading": c.Flow, "unread": full.Flow, "dialed": d.Flow} {
-			if _, err := f.Write([]byte("x")); err == nil || err == stack.ErrWouldBlock {
+		for name, f := range map[string]flow.Flow{"reading": c.Flow, "unread": full.Flow, "dialed": d.Flow} {
+			if _, err := f.Write([]byte("x")); err == nil || err == flow.ErrWouldBlock {
 				t.Errorf("%s: write after the stack has closed: %v", name, err)
 			}
 			f.Close()
@@ -165,7 +165,7 @@ func TestCloseInEveryStage(t *testing.T) {
 // With the TX ring full a connection waits; when there is room again everything
 // leaves, and no frame is lost.
 func TestConnectionsWaitForTheRing(t *testing.T) {
-	onTransports(t, func(t *testing.T, tr stack.Transport) {
+	onTransports(t, func(t *testing.T, tr flow.Transport) {
 		a, b := newBareCable(t, 1, 1)
 		full := &fullDevice{Device: b}
 		server := startStack(t, drivertest.Guard(t, a), serverConfigOn(tr))
@@ -204,7 +204,7 @@ func TestConnectionsWaitForTheRing(t *testing.T) {
 // Reads, writes, options and Close from many goroutines at once: nothing breaks,
 // and everything ends.
 func TestConcurrentCalls(t *testing.T) {
-	onTransports(t, func(t *testing.T, tr stack.Transport) {
+	onTransports(t, func(t *testing.T, tr flow.Transport) {
 		server, client := pairOn(t, tr, 2, 2)
 		startEcho(t, server, 7)
 		rounds := 20
@@ -232,7 +232,7 @@ func TestConcurrentCalls(t *testing.T) {
 			loop(func() { c.Flow.Write(data) })
 			loop(func() { c.Established(); c.ConnectError(); c.SetNoDelay(round%2 == 0); c.SetReadBuffer(1 << 16) })
 			loop(func() { c.SetKeepAlive(true, time.Second, time.Second, 2); c.SetWriteBuffer(1 << 16) })
-			loop(func() { c.Notify(func(stack.Events) {}); client.Stats() })
+			loop(func() { c.Notify(func(flow.Events) {}); client.Stats() })
 			loop(func() { onLoop(client.Shard(round%2), func() { c.Established() }) })
 			want := got.Load() + 20_000
 			eventually(t, "data goes round", func() bool { return got.Load() > want })

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // littleMemory is the least that a stack of one shard takes.
@@ -18,9 +19,9 @@ const littleMemory = 1 << 20
 func startLittle(t *testing.T) (server, client *stack.Stack) {
 	t.Helper()
 	a, b := newCable(t, 1, 1)
-	cfg := serverConfigOn(stack.TransportFast)
+	cfg := serverConfigOn(flow.TransportFast)
 	cfg.TCPMemory = littleMemory
-	return startStack(t, a, cfg), startStack(t, b, clientConfigOn(stack.TransportFast))
+	return startStack(t, a, cfg), startStack(t, b, clientConfigOn(flow.TransportFast))
 }
 
 // within checks that st keeps to its budget, but for what is known of segments in
@@ -39,23 +40,23 @@ func TestConnectionsBeyondMemory(t *testing.T) {
 	sh := client.Shard(0)
 	startEcho(t, server, 7)
 	const most = 1000
-	var waiting []stack.Flow
+	var waiting []flow.Flow
 	for range most {
-		f, err := sh.DialTCP(netip.AddrPort{}, netip.AddrPortFrom(serverAddr4, 7), stack.SocketOptions{})
+		f, err := sh.DialTCP(netip.AddrPort{}, netip.AddrPortFrom(serverAddr4, 7), flow.SocketOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		waiting = append(waiting, f)
 	}
-	asked := make(map[stack.Flow]bool)
+	asked := make(map[flow.Flow]bool)
 	// progress asks those that are connected and returns those that were answered.
-	progress := func() (answered []stack.Flow) {
+	progress := func() (answered []flow.Flow) {
 		still := waiting[:0]
 		for _, f := range waiting {
 			if !asked[f] {
 				if _, err := f.Write([]byte("hello")); err == nil {
 					asked[f] = true
-				} else if err != stack.ErrWouldBlock {
+				} else if err != flow.ErrWouldBlock {
 					t.Fatalf("write: %v", err)
 				}
 			}
@@ -63,7 +64,7 @@ func TestConnectionsBeyondMemory(t *testing.T) {
 			switch n, err := f.Read(got); {
 			case err == nil && string(got[:n]) == "hello":
 				answered = append(answered, f)
-			case err == stack.ErrWouldBlock:
+			case err == flow.ErrWouldBlock:
 				still = append(still, f)
 			default:
 				t.Fatalf("read %q, %v", got[:n], err)
@@ -73,7 +74,7 @@ func TestConnectionsBeyondMemory(t *testing.T) {
 		return answered
 	}
 	served := 0
-	var have []stack.Flow
+	var have []flow.Flow
 	eventually(t, "the memory is full", func() bool {
 		have = append(have, progress()...)
 		within(t, server)
@@ -102,7 +103,7 @@ func TestConnectionsBeyondMemory(t *testing.T) {
 // arrives.
 func TestWritesBeyondMemory(t *testing.T) {
 	server, client := startLittle(t)
-	l := listenOn(t, server.Shard(0), stack.TransportFast, 7)
+	l := listenOn(t, server.Shard(0), flow.TransportFast, 7)
 	const conns, size = 48, 200_000
 	var wg sync.WaitGroup
 	var ends, writers []*conn

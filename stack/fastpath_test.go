@@ -13,6 +13,7 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // unplain are ways in which a segment reaches TCP by way of netstack's IP.
@@ -83,14 +84,14 @@ func sumHeader(b []byte) {
 // A connection gets the segments that netstack's IP had to see first, among plain
 // ones and in order with them; and a wrong checksum is found in them.
 func TestSegmentsThatAreNotPlain(t *testing.T) {
-	onTransports(t, func(t *testing.T, tr stack.Transport) {
+	onTransports(t, func(t *testing.T, tr flow.Transport) {
 		for _, c := range unplain {
 			name := "IPv4/" + c.name
 			if c.v6 {
 				name = "IPv6/" + c.name
 			}
 			t.Run(name, func(t *testing.T) {
-				p := connectSegments(t, tr, c.v6, 1460, func(sh *stack.Shard, f stack.Flow) {
+				p := connectSegments(t, tr, c.v6, 1460, func(sh *stack.Shard, f flow.Flow) {
 					f.Serve(&echoTask{f: f, sh: sh, buf: make([]byte, 2048)})
 				})
 				ask := func(question string, as func(t *testing.T, frame []byte) [][]byte) {
@@ -129,7 +130,7 @@ func TestSegmentsThatAreNotPlain(t *testing.T) {
 // A handshake whose every packet is in fragments, and a segment of no connection in
 // fragments, which is refused.
 func TestHandshakeInFragments(t *testing.T) {
-	onTransports(t, func(t *testing.T, tr stack.Transport) {
+	onTransports(t, func(t *testing.T, tr flow.Transport) {
 		r := newDatagramRigOn(t, tr, nil)
 		l := listenOn(t, r.st.Shard(0), tr, 7)
 		p := &segmentPeer{datagramRig: r, src: clientAddr4, dst: serverAddr4, seq: 1000}
@@ -191,10 +192,10 @@ func TestICMPErrorsOfADial(t *testing.T) {
 			fam = families[1]
 		}
 		t.Run(fam.name, func(t *testing.T) {
-			r := newDatagramRigOn(t, stack.TransportFast, nil)
+			r := newDatagramRigOn(t, flow.TransportFast, nil)
 			p := &segmentPeer{datagramRig: r, src: fam.src, dst: fam.dst}
 			r.learn(p.src)
-			f, err := r.st.Shard(0).DialTCP(netip.AddrPort{}, netip.AddrPortFrom(p.src, 9), stack.SocketOptions{})
+			f, err := r.st.Shard(0).DialTCP(netip.AddrPort{}, netip.AddrPortFrom(p.src, 9), flow.SocketOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -221,11 +222,11 @@ func TestICMPErrorsOfADial(t *testing.T) {
 			for range 3 { // the errors go by way of the loop's next turn
 				onLoop(r.st.Shard(0), func() {})
 			}
-			if err := f.ConnectError(); err != stack.ErrWouldBlock {
+			if err := f.ConnectError(); err != flow.ErrWouldBlock {
 				t.Fatalf("after errors not to be believed: %v", err)
 			}
 			p.batch(p.icmp(syn, e.port[0], e.port[1], 0))
-			eventually(t, "the dial fails", func() bool { err = f.ConnectError(); return err != stack.ErrWouldBlock })
+			eventually(t, "the dial fails", func() bool { err = f.ConnectError(); return err != flow.ErrWouldBlock })
 			if err != syscall.ECONNREFUSED {
 				t.Errorf("dial failed with %v", err)
 			}
@@ -242,12 +243,12 @@ func TestICMPErrorsOfAConnection(t *testing.T) {
 			fam = families[1]
 		}
 		t.Run(fam.name, func(t *testing.T) {
-			var flow stack.Flow
-			p := connectSegments(t, stack.TransportFast, v6, 1400, func(_ *stack.Shard, f stack.Flow) { flow = f })
+			var fl flow.Flow
+			p := connectSegments(t, flow.TransportFast, v6, 1400, func(_ *stack.Shard, f flow.Flow) { fl = f })
 			e := icmpErrors[v6]
 			send := func(size int) []gopacket.Packet {
 				t.Helper()
-				if n, err := flow.Write(make([]byte, size)); n != size {
+				if n, err := fl.Write(make([]byte, size)); n != size {
 					t.Fatalf("wrote %d bytes, %v", n, err)
 				}
 				return p.segments()
@@ -291,7 +292,7 @@ func TestICMPErrorsOfAConnection(t *testing.T) {
 			if got := send(5000); longest(got) != 1300-head {
 				t.Errorf("and then of %d", longest(got))
 			}
-			if _, err := flow.Read(make([]byte, 1)); err != stack.ErrWouldBlock {
+			if _, err := fl.Read(make([]byte, 1)); err != flow.ErrWouldBlock {
 				t.Errorf("read: %v", err)
 			}
 		})
@@ -300,7 +301,7 @@ func TestICMPErrorsOfAConnection(t *testing.T) {
 
 // A SYN to a neighbour that is not known leaves as soon as it is.
 func TestDialWaitsForItsNeighbour(t *testing.T) {
-	bothFamilies(t, func(t *testing.T, tr stack.Transport, v6 bool) {
+	bothFamilies(t, func(t *testing.T, tr flow.Transport, v6 bool) {
 		r := newDatagramRigOn(t, tr, nil)
 		to := clientAddr4
 		if v6 {
@@ -308,13 +309,13 @@ func TestDialWaitsForItsNeighbour(t *testing.T) {
 		}
 		onLoop(r.st.Shard(0), func() {})
 		before := r.st.Stats().Queue.TxPackets
-		f, err := r.st.Shard(0).DialTCP(netip.AddrPort{}, netip.AddrPortFrom(to, 9), stack.SocketOptions{})
+		f, err := r.st.Shard(0).DialTCP(netip.AddrPort{}, netip.AddrPortFrom(to, 9), flow.SocketOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer f.Abort()
 		eventually(t, "the neighbour is asked for", func() bool { return r.st.Stats().Queue.TxPackets > before })
-		if err := f.ConnectError(); err != stack.ErrWouldBlock {
+		if err := f.ConnectError(); err != flow.ErrWouldBlock {
 			t.Errorf("meanwhile: %v", err)
 		}
 		start := time.Now()
@@ -339,11 +340,11 @@ func TestDialWithoutNeighbour(t *testing.T) {
 	client := startStack(t, a, serverConfig())
 	t.Cleanup(func() { b.Close() }) // nobody answers
 	start := time.Now()
-	var dials []stack.Flow
+	var dials []flow.Flow
 	for _, to := range []string{"198.18.0.77:7", "[2001:db8::77]:7"} {
 		for _, tr := range transports {
 			for range 10 {
-				f, err := client.Shard(0).DialTCP(netip.AddrPort{}, netip.MustParseAddrPort(to), stack.SocketOptions{Transport: tr})
+				f, err := client.Shard(0).DialTCP(netip.AddrPort{}, netip.MustParseAddrPort(to), flow.SocketOptions{Transport: tr})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -353,7 +354,7 @@ func TestDialWithoutNeighbour(t *testing.T) {
 	}
 	for i, f := range dials {
 		c := newConn(f)
-		if err := f.ConnectError(); err == stack.ErrWouldBlock {
+		if err := f.ConnectError(); err == flow.ErrWouldBlock {
 			if err := c.writable.wait(); err != nil {
 				t.Errorf("dial %d: %v", i, err)
 			}
@@ -361,7 +362,7 @@ func TestDialWithoutNeighbour(t *testing.T) {
 		if err := f.ConnectError(); err != syscall.EHOSTUNREACH {
 			t.Errorf("dial %d to %v: %v, want EHOSTUNREACH", i, f.RemoteAddr(), err)
 		}
-		if _, err := c.Flow.Read(make([]byte, 1)); err == nil || err == stack.ErrWouldBlock {
+		if _, err := c.Flow.Read(make([]byte, 1)); err == nil || err == flow.ErrWouldBlock {
 			t.Errorf("read: %v", err)
 		}
 		f.Close()

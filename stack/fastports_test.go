@@ -3,18 +3,17 @@ package stack_test
 import (
 	"fmt"
 	"net/netip"
+	"shardnet/stack/flow"
 	"syscall"
 	"testing"
-
-	"shardnet/stack"
 )
 
 // otherThan is the TCP that tr is not.
-func otherThan(tr stack.Transport) stack.Transport {
-	if tr == stack.TransportFast {
-		return stack.TransportNetstack
+func otherThan(tr flow.Transport) flow.Transport {
+	if tr == flow.TransportFast {
+		return flow.TransportNetstack
 	}
-	return stack.TransportFast
+	return flow.TransportFast
 }
 
 // A port that one TCP listens on is taken for the other, where their addresses
@@ -41,12 +40,12 @@ func TestPortsAreSharedByTheTCPs(t *testing.T) {
 	} {
 		for _, tr := range transports {
 			t.Run(fmt.Sprintf("%s/%v", c.name, tr), func(t *testing.T) {
-				l, err := sh.ListenTCP(netip.AddrPortFrom(c.first, 80), stack.SocketOptions{Transport: tr, V6Only: c.v6Only})
+				l, err := sh.ListenTCP(netip.AddrPortFrom(c.first, 80), flow.SocketOptions{Transport: tr, V6Only: c.v6Only})
 				if err != nil {
 					t.Fatal(err)
 				}
 				for _, second := range transports {
-					m, err := sh.ListenTCP(netip.AddrPortFrom(c.other, 80), stack.SocketOptions{Transport: second})
+					m, err := sh.ListenTCP(netip.AddrPortFrom(c.other, 80), flow.SocketOptions{Transport: second})
 					switch {
 					case c.taken && err != syscall.EADDRINUSE:
 						t.Errorf("%v beside %v: %v, want EADDRINUSE", second, tr, err)
@@ -59,7 +58,7 @@ func TestPortsAreSharedByTheTCPs(t *testing.T) {
 				}
 				l.Close()
 				for _, tr := range transports {
-					m, err := sh.ListenTCP(netip.AddrPortFrom(c.other, 80), stack.SocketOptions{Transport: tr})
+					m, err := sh.ListenTCP(netip.AddrPortFrom(c.other, 80), flow.SocketOptions{Transport: tr})
 					if err != nil {
 						t.Fatalf("%v on a port given back: %v", tr, err)
 					}
@@ -72,12 +71,12 @@ func TestPortsAreSharedByTheTCPs(t *testing.T) {
 
 // Listeners that share a port are all of one TCP.
 func TestReusePortGroups(t *testing.T) {
-	onTransports(t, func(t *testing.T, tr stack.Transport) {
+	onTransports(t, func(t *testing.T, tr flow.Transport) {
 		server, client := pair(t, 1, 1)
 		sh := server.Shard(0)
 		at := netip.AddrPortFrom(serverAddr4, 80)
-		shared := stack.SocketOptions{Transport: tr, ReusePort: true}
-		var ls []stack.Listener
+		shared := flow.SocketOptions{Transport: tr, ReusePort: true}
+		var ls []flow.Listener
 		for range 3 {
 			l, err := sh.ListenTCP(at, shared)
 			if err != nil {
@@ -86,10 +85,10 @@ func TestReusePortGroups(t *testing.T) {
 			defer l.Close()
 			ls = append(ls, l)
 		}
-		if _, err := sh.ListenTCP(at, stack.SocketOptions{Transport: tr}); err != syscall.EADDRINUSE {
+		if _, err := sh.ListenTCP(at, flow.SocketOptions{Transport: tr}); err != syscall.EADDRINUSE {
 			t.Errorf("a listener that does not share: %v", err)
 		}
-		if _, err := sh.ListenTCP(at, stack.SocketOptions{Transport: otherThan(tr), ReusePort: true}); err != syscall.EADDRINUSE {
+		if _, err := sh.ListenTCP(at, flow.SocketOptions{Transport: otherThan(tr), ReusePort: true}); err != syscall.EADDRINUSE {
 			t.Errorf("one of the other TCP: %v", err)
 		}
 		// Each has its share of the connections, and what one had goes to the others
@@ -129,7 +128,7 @@ func TestReusePortGroups(t *testing.T) {
 			}
 		}
 		eventually(t, "the port is free", func() bool {
-			l, err := sh.ListenTCP(at, stack.SocketOptions{Transport: otherThan(tr)})
+			l, err := sh.ListenTCP(at, flow.SocketOptions{Transport: otherThan(tr)})
 			if err == nil {
 				l.Close()
 			}
@@ -142,34 +141,34 @@ func TestReusePortGroups(t *testing.T) {
 // and connections of both, until it is given up; ephemeral ones are never given to two
 // connections to the same peer.
 func TestDialedPortsAreSharedByTheTCPs(t *testing.T) {
-	onTransports(t, func(t *testing.T, tr stack.Transport) {
+	onTransports(t, func(t *testing.T, tr flow.Transport) {
 		_, client := pair(t, 1, 1)
 		sh := client.Shard(0)
 		from, nobody := netip.AddrPortFrom(clientAddr4, 5000), netip.MustParseAddrPort("198.18.0.77:7")
-		f, err := sh.DialTCP(from, nobody, stack.SocketOptions{Transport: tr})
+		f, err := sh.DialTCP(from, nobody, flow.SocketOptions{Transport: tr})
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, second := range transports {
-			if _, err := sh.ListenTCP(from, stack.SocketOptions{Transport: second}); err != syscall.EADDRINUSE {
+			if _, err := sh.ListenTCP(from, flow.SocketOptions{Transport: second}); err != syscall.EADDRINUSE {
 				t.Errorf("%v listens: %v", second, err)
 			}
-			if _, err := sh.DialTCP(from, nobody, stack.SocketOptions{Transport: second}); err != syscall.EADDRINUSE {
+			if _, err := sh.DialTCP(from, nobody, flow.SocketOptions{Transport: second}); err != syscall.EADDRINUSE {
 				t.Errorf("%v dials: %v", second, err)
 			}
 		}
 		f.Abort()
 		eventually(t, "the port is free", func() bool {
-			l, err := sh.ListenTCP(from, stack.SocketOptions{Transport: otherThan(tr)})
+			l, err := sh.ListenTCP(from, flow.SocketOptions{Transport: otherThan(tr)})
 			if err == nil {
 				l.Close()
 			}
 			return err == nil
 		})
-		used := make(map[uint16]stack.Transport)
+		used := make(map[uint16]flow.Transport)
 		for i := range 200 {
 			tr := transports[i%2]
-			f, err := sh.DialTCP(netip.AddrPort{}, nobody, stack.SocketOptions{Transport: tr})
+			f, err := sh.DialTCP(netip.AddrPort{}, nobody, flow.SocketOptions{Transport: tr})
 			if err != nil {
 				t.Fatal(err)
 			}

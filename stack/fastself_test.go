@@ -14,11 +14,12 @@ import (
 	"shardnet/driver"
 	"shardnet/stack"
 	"shardnet/stack/drop"
+	"shardnet/stack/flow"
 )
 
 // dialOn is dial with tr as the TCP.
-func dialOn(sh *stack.Shard, tr stack.Transport, remote netip.AddrPort) (*conn, error) {
-	f, err := sh.DialTCP(netip.AddrPort{}, remote, stack.SocketOptions{Transport: tr})
+func dialOn(sh *stack.Shard, tr flow.Transport, remote netip.AddrPort) (*conn, error) {
+	f, err := sh.DialTCP(netip.AddrPort{}, remote, flow.SocketOptions{Transport: tr})
 	if err != nil {
 		return nil, err
 	}
@@ -75,7 +76,7 @@ func (d blind) Info() driver.Info {
 // Connections from every shard to every shard, where the NIC's RSS is not known and
 // packets come in on queues other than their connection's.
 func TestConnectionsWithoutRSS(t *testing.T) {
-	onTransports(t, func(t *testing.T, tr stack.Transport) {
+	onTransports(t, func(t *testing.T, tr flow.Transport) {
 		a, b := newCable(t, 3, 4)
 		server, client := startStack(t, blind{a}, serverConfigOn(tr)), startStack(t, blind{b}, clientConfigOn(tr))
 		e := startEcho(t, server, 7)
@@ -91,7 +92,7 @@ func TestConnectionsWithoutRSS(t *testing.T) {
 					const first, share = 32768, (60999 - 32768 + 1) / 4
 					local = netip.AddrPortFrom([]netip.Addr{clientAddr4, clientAddr6}[i%2], uint16(first+(i+1)%4*share+i))
 				}
-				f, err := client.Shard(i%4).DialTCP(local, remote, stack.SocketOptions{})
+				f, err := client.Shard(i%4).DialTCP(local, remote, flow.SocketOptions{})
 				if err != nil {
 					t.Errorf("dial %d: %v", i, err)
 					return
@@ -131,7 +132,7 @@ func TestConnectionsWithoutRSS(t *testing.T) {
 
 // The flows of a server move to other queues, again and again, under traffic.
 func TestFlowsThatKeepMoving(t *testing.T) {
-	onTransports(t, func(t *testing.T, tr stack.Transport) {
+	onTransports(t, func(t *testing.T, tr flow.Transport) {
 		a, b := newBareCable(t, 2, 1)
 		server, client := startStack(t, a, serverConfigOn(tr)), startStack(t, b, clientConfigOn(tr))
 		startEcho(t, server, 7)
@@ -181,17 +182,17 @@ func TestFlowsThatKeepMoving(t *testing.T) {
 }
 
 // connected waits for a dial.
-func connected(f stack.Flow) (*conn, error) {
+func connected(f flow.Flow) (*conn, error) {
 	c := newConn(f)
 	for {
 		err := f.ConnectError()
 		if err == nil {
 			return c, nil
 		}
-		if err == stack.ErrWouldBlock {
+		if err == flow.ErrWouldBlock {
 			err = c.writable.wait()
 		}
-		if err != nil && !errors.Is(err, stack.ErrWouldBlock) {
+		if err != nil && !errors.Is(err, flow.ErrWouldBlock) {
 			f.Close()
 			return nil, err
 		}

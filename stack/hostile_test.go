@@ -13,6 +13,7 @@ import (
 
 	"shardnet/stack"
 	"shardnet/stack/drop"
+	"shardnet/stack/flow"
 )
 
 func heapMiB() float64 {
@@ -44,7 +45,7 @@ func floodSize(t testing.TB) int {
 // A million SYNs from random sources leave memory bounded and the service up.
 func TestSYNFlood(t *testing.T) { onTransports(t, testSYNFlood) }
 
-func testSYNFlood(t *testing.T, tr stack.Transport) {
+func testSYNFlood(t *testing.T, tr flow.Transport) {
 	st, p := rawServerOn(t, tr, 2)
 	e := startEcho(t, st, 7)
 	p.ping(1)
@@ -122,7 +123,7 @@ func TestFragmentFlood(t *testing.T) {
 // Stray segments of no connection are each refused, and cost nothing more.
 func TestStraySegments(t *testing.T) { onTransports(t, testStraySegments) }
 
-func testStraySegments(t *testing.T, tr stack.Transport) {
+func testStraySegments(t *testing.T, tr flow.Transport) {
 	st, p := rawServerOn(t, tr, 4)
 	startEcho(t, st, 7)
 	p.ping(1)
@@ -148,7 +149,7 @@ func TestConnectionThatChangesQueueGoesOn(t *testing.T) {
 	onTransports(t, testConnectionThatChangesQueueGoesOn)
 }
 
-func testConnectionThatChangesQueueGoesOn(t *testing.T, tr stack.Transport) {
+func testConnectionThatChangesQueueGoesOn(t *testing.T, tr flow.Transport) {
 	a, b := newBareCable(t, 2, 1)
 	st := startStack(t, a, serverConfigOn(tr))
 	p := newRawPeer(t, b, a.Info().MAC)
@@ -219,9 +220,9 @@ func FuzzFrames(f *testing.F) {
 	seed(&eth6, ip6(layers.IPProtocolIPv6Fragment), gopacket.Payload([]byte{17, 0, 0, 1, 0, 0, 0, 9, 1, 2, 3, 4, 5, 6, 7, 8}))
 	st, p := rawServer(f, 2)
 	startEcho(f, st, 7)
-	startEchoOn(f, st, stack.TransportFast, 8)
+	startEchoOn(f, st, flow.TransportFast, 8)
 	for i := range 2 {
-		if _, err := st.Shard(i).ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), stack.SocketOptions{}); err != nil {
+		if _, err := st.Shard(i).ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), flow.SocketOptions{}); err != nil {
 			f.Fatal(err)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"shardnet/driver"
 	"shardnet/stack"
 	"shardnet/stack/drop"
+	"shardnet/stack/flow"
 )
 
 // rawPeer sits on the other end of the cable with no stack: it sends frames as
@@ -188,10 +189,10 @@ func frameOf(t testing.TB, ls ...gopacket.SerializableLayer) []byte {
 // on its cable.
 func rawServer(t testing.TB, shards int) (*stack.Stack, *rawPeer) {
 	t.Helper()
-	return rawServerOn(t, stack.TransportDefault, shards)
+	return rawServerOn(t, flow.TransportDefault, shards)
 }
 
-func rawServerOn(t testing.TB, tr stack.Transport, shards int) (*stack.Stack, *rawPeer) {
+func rawServerOn(t testing.TB, tr flow.Transport, shards int) (*stack.Stack, *rawPeer) {
 	t.Helper()
 	a, b := newBareCable(t, shards, 1) // the guard would slow the floods down tenfold
 	cfg := serverConfigOn(tr)

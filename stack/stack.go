@@ -10,12 +10,12 @@ import (
 	"sync"
 
 	"shardnet/driver"
+	"shardnet/driver/rss"
 	"shardnet/driver/wire"
 	"shardnet/stack/flow"
 	"shardnet/stack/internal/loop"
 	"shardnet/stack/internal/netstack"
 	"shardnet/stack/internal/steer"
-	"shardnet/driver/rss"
 )
 
 // Stack is a TCP/IP stack over one device: a shard for each of its queues, with the same

@@ -83,7 +83,7 @@ func startStack(t testing.TB, dev driver.Device, cfg *stack.Config) *stack.Stack
 // pair starts a server stack and a client stack on the ends of one cable.
 func pair(t testing.TB, serverShards, clientShards int) (server, client *stack.Stack) {
 	t.Helper()
-	return pairOn(t, stack.TransportDefault, serverShards, clientShards)
+	return pairOn(t, flow.TransportDefault, serverShards, clientShards)
 }
 
 // signal turns notices into a channel to wait on.
@@ -91,7 +91,7 @@ type signal chan struct{}
 
 func newSignal() signal { return make(signal, 1) }
 
-func (s signal) notify(stack.Events) {
+func (s signal) notify(flow.Events) {
 	select {
 	case s <- struct{}{}:
 	default:
@@ -110,17 +110,17 @@ func (s signal) wait() error {
 // conn is a Flow with blocking calls, for a reader and a writer. Each has a signal
 // of its own: notices are edges, and one must not take the other's.
 type conn struct {
-	stack.Flow
+	flow.Flow
 	readable, writable signal
 }
 
-func newConn(f stack.Flow) *conn {
+func newConn(f flow.Flow) *conn {
 	c := &conn{f, newSignal(), newSignal()}
-	f.Notify(func(ev stack.Events) {
-		if ev&(stack.Readable|stack.Closed) != 0 {
+	f.Notify(func(ev flow.Events) {
+		if ev&(flow.Readable|flow.Closed) != 0 {
 			c.readable.notify(ev)
 		}
-		if ev&(stack.Writable|stack.Closed) != 0 {
+		if ev&(flow.Writable|flow.Closed) != 0 {
 			c.writable.notify(ev)
 		}
 	})
@@ -130,7 +130,7 @@ func newConn(f stack.Flow) *conn {
 func (c *conn) Read(p []byte) (int, error) {
 	for {
 		n, err := c.Flow.Read(p)
-		if err != stack.ErrWouldBlock {
+		if err != flow.ErrWouldBlock {
 			return n, err
 		}
 		if err := c.readable.wait(); err != nil {
@@ -144,7 +144,7 @@ func (c *conn) Write(p []byte) (int, error) {
 	for done < len(p) {
 		n, err := c.Flow.Write(p[done:])
 		done += n
-		if err == stack.ErrWouldBlock {
+		if err == flow.ErrWouldBlock {
 			if n > 0 {
 				continue
 			}
@@ -158,7 +158,7 @@ func (c *conn) Write(p []byte) (int, error) {
 }
 
 func dial(sh *stack.Shard, remote netip.AddrPort) (*conn, error) {
-	f, err := sh.DialTCP(netip.AddrPort{}, remote, stack.SocketOptions{})
+	f, err := sh.DialTCP(netip.AddrPort{}, remote, flow.SocketOptions{})
 	if err != nil {
 		return nil, err
 	}
@@ -169,7 +169,7 @@ func dial(sh *stack.Shard, remote netip.AddrPort) (*conn, error) {
 // the test ends. accepted counts connections by shard.
 type echoServer struct {
 	port      uint16
-	listeners []stack.Listener
+	listeners []flow.Listener
 	wg        sync.WaitGroup
 	mu        sync.Mutex
 	accepted  []int
@@ -177,15 +177,15 @@ type echoServer struct {
 
 func startEcho(t testing.TB, st *stack.Stack, port uint16) *echoServer {
 	t.Helper()
-	return startEchoOn(t, st, stack.TransportDefault, port)
+	return startEchoOn(t, st, flow.TransportDefault, port)
 }
 
 // startEchoOn is startEcho with tr as the TCP, whatever the stack's.
-func startEchoOn(t testing.TB, st *stack.Stack, tr stack.Transport, port uint16) *echoServer {
+func startEchoOn(t testing.TB, st *stack.Stack, tr flow.Transport, port uint16) *echoServer {
 	t.Helper()
 	e := &echoServer{port: port, accepted: make([]int, st.Shards())}
 	for i := range st.Shards() {
-		l, err := st.Shard(i).ListenTCP(netip.AddrPortFrom(netip.IPv6Unspecified(), port), stack.SocketOptions{Transport: tr})
+		l, err := st.Shard(i).ListenTCP(netip.AddrPortFrom(netip.IPv6Unspecified(), port), flow.SocketOptions{Transport: tr})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -195,7 +195,7 @@ func startEchoOn(t testing.TB, st *stack.Stack, tr stack.Transport, port uint16)
 		e.wg.Go(func() {
 			for {
 				f, err := l.Accept()
-				if err == stack.ErrWouldBlock {
+				if err == flow.ErrWouldBlock {
 					<-sig
 					continue
 				}
@@ -315,7 +315,7 @@ func TestTCPEchoAcrossShards(t *testing.T) {
 // connection's.
 func TestTenThousandConnections(t *testing.T) { onTransports(t, testTenThousandConnections) }
 
-func testTenThousandConnections(t *testing.T, tr stack.Transport) {
+func testTenThousandConnections(t *testing.T, tr flow.Transport) {
 	for _, shards := range []int{2, 4} {
 		t.Run(fmt.Sprintf("shards=%d", shards), func(t *testing.T) {
 			total, at := 10_000, 100
@@ -361,7 +361,7 @@ func testTenThousandConnections(t *testing.T, tr stack.Transport) {
 // A connection out of a NIC whose RSS is known is answered on its own shard.
 func TestDialComesHome(t *testing.T) { onTransports(t, testDialComesHome) }
 
-func testDialComesHome(t *testing.T, tr stack.Transport) {
+func testDialComesHome(t *testing.T, tr flow.Transport) {
 	server, client := pairOn(t, tr, 1, 4)
 	startEcho(t, server, 7)
 	before := client.Stats().HandedOut
@@ -386,7 +386,7 @@ func testDialComesHome(t *testing.T, tr stack.Transport) {
 // which never spin: a wake-up lost anywhere stalls it.
 func TestNoWakeUpIsLost(t *testing.T) { onTransports(t, testNoWakeUpIsLost) }
 
-func testNoWakeUpIsLost(t *testing.T, tr stack.Transport) {
+func testNoWakeUpIsLost(t *testing.T, tr flow.Transport) {
 	a, b := newCable(t, 2, 2)
 	scfg, ccfg := serverConfigOn(tr), clientConfigOn(tr)
 	scfg.Spin, ccfg.Spin = -1, -1
@@ -425,7 +425,7 @@ func testNoWakeUpIsLost(t *testing.T, tr stack.Transport) {
 func TestUDPEcho(t *testing.T) {
 	server, client := pair(t, 2, 2)
 	for i := range server.Shards() {
-		pf, err := server.Shard(i).ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), stack.SocketOptions{})
+		pf, err := server.Shard(i).ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), flow.SocketOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -435,7 +435,7 @@ func TestUDPEcho(t *testing.T) {
 			buf := make([]byte, 2048)
 			for {
 				n, from, err := pf.ReadFrom(buf)
-				if err == stack.ErrWouldBlock {
+				if err == flow.ErrWouldBlock {
 					<-sig
 					continue
 				}
@@ -451,7 +451,7 @@ func TestUDPEcho(t *testing.T) {
 		if i%2 == 1 {
 			remote = netip.AddrPortFrom(serverAddr6, 7)
 		}
-		pf, err := client.Shard(i%2).DialUDP(netip.AddrPort{}, remote, stack.SocketOptions{})
+		pf, err := client.Shard(i%2).DialUDP(netip.AddrPort{}, remote, flow.SocketOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -464,7 +464,7 @@ func TestUDPEcho(t *testing.T) {
 			}
 			buf := make([]byte, 100)
 			n, from, err := pf.ReadFrom(buf)
-			for err == stack.ErrWouldBlock {
+			for err == flow.ErrWouldBlock {
 				if err := sig.wait(); err != nil {
 					t.Fatalf("datagram %d of socket %d: %v", j, i, err)
 				}
@@ -488,7 +488,7 @@ func TestUDPFragments(t *testing.T) {
 	const size = 8000
 	got := make(chan []byte, 100)
 	for i := range server.Shards() {
-		pf, err := server.Shard(i).ListenUDP(netip.AddrPortFrom(serverAddr4, 7), stack.SocketOptions{})
+		pf, err := server.Shard(i).ListenUDP(netip.AddrPortFrom(serverAddr4, 7), flow.SocketOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -498,7 +498,7 @@ func TestUDPFragments(t *testing.T) {
 			for {
 				buf := make([]byte, 2*size)
 				n, _, err := pf.ReadFrom(buf)
-				if err == stack.ErrWouldBlock {
+				if err == flow.ErrWouldBlock {
 					<-sig
 					continue
 				}
@@ -509,7 +509,7 @@ func TestUDPFragments(t *testing.T) {
 			}
 		}()
 	}
-	pf, err := client.Shard(0).DialUDP(netip.AddrPort{}, netip.AddrPortFrom(serverAddr4, 7), stack.SocketOptions{})
+	pf, err := client.Shard(0).DialUDP(netip.AddrPort{}, netip.AddrPortFrom(serverAddr4, 7), flow.SocketOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -537,16 +537,16 @@ func TestUDPFragments(t *testing.T) {
 func TestFragmentsFindTheirSocket(t *testing.T) {
 	server, client := pair(t, 4, 4)
 	for i := range server.Shards() {
-		pf, err := server.Shard(i).ListenUDP(netip.AddrPortFrom(serverAddr4, 7), stack.SocketOptions{})
+		pf, err := server.Shard(i).ListenUDP(netip.AddrPortFrom(serverAddr4, 7), flow.SocketOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := server.Shard(i).HandleDatagrams(pf, echoDatagrams{t}); err != nil {
+		if err := pf.HandleDatagrams(echoDatagrams{t}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for i := range 16 {
-		pf, err := client.Shard(i%4).DialUDP(netip.AddrPort{}, netip.AddrPortFrom(serverAddr4, 7), stack.SocketOptions{})
+		pf, err := client.Shard(i%4).DialUDP(netip.AddrPort{}, netip.AddrPortFrom(serverAddr4, 7), flow.SocketOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -558,7 +558,7 @@ func TestFragmentsFindTheirSocket(t *testing.T) {
 		}
 		buf := make([]byte, 10_000)
 		n, _, err := pf.ReadFrom(buf)
-		for err == stack.ErrWouldBlock {
+		for err == flow.ErrWouldBlock {
 			if err = sig.wait(); err == nil {
 				n, _, err = pf.ReadFrom(buf)
 			}
@@ -574,7 +574,7 @@ func TestFragmentsFindTheirSocket(t *testing.T) {
 
 type echoDatagrams struct{ t testing.TB }
 
-func (e echoDatagrams) HandleDatagram(d *stack.Datagram) {
+func (e echoDatagrams) HandleDatagram(d *flow.Datagram) {
 	if err := d.Reply(d.Data); err != nil {
 		e.t.Error(err)
 	}
@@ -582,7 +582,7 @@ func (e echoDatagrams) HandleDatagram(d *stack.Datagram) {
 
 func TestDialRefused(t *testing.T) { onTransports(t, testDialRefused) }
 
-func testDialRefused(t *testing.T, tr stack.Transport) {
+func testDialRefused(t *testing.T, tr flow.Transport) {
 	_, client := pairOn(t, tr, 2, 2)
 	if _, err := dial(client.Shard(1), netip.AddrPortFrom(serverAddr4, 81)); err != syscall.ECONNREFUSED {
 		t.Errorf("dial a port nobody listens on: %v", err)
@@ -594,25 +594,25 @@ func testDialRefused(t *testing.T, tr stack.Transport) {
 
 func TestPortTaken(t *testing.T) { onTransports(t, testPortTaken) }
 
-func testPortTaken(t *testing.T, tr stack.Transport) {
+func testPortTaken(t *testing.T, tr flow.Transport) {
 	server, _ := pairOn(t, tr, 1, 1)
 	sh := server.Shard(0)
 	any80 := netip.AddrPortFrom(netip.IPv4Unspecified(), 80)
-	l, err := sh.ListenTCP(any80, stack.SocketOptions{})
+	l, err := sh.ListenTCP(any80, flow.SocketOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := sh.ListenTCP(any80, stack.SocketOptions{}); err != syscall.EADDRINUSE {
+	if _, err := sh.ListenTCP(any80, flow.SocketOptions{}); err != syscall.EADDRINUSE {
 		t.Errorf("listen on a taken port: %v", err)
 	}
-	if _, err := sh.ListenTCP(netip.MustParseAddrPort("198.18.0.99:80"), stack.SocketOptions{}); err != syscall.EADDRNOTAVAIL {
+	if _, err := sh.ListenTCP(netip.MustParseAddrPort("198.18.0.99:80"), flow.SocketOptions{}); err != syscall.EADDRNOTAVAIL {
 		t.Errorf("listen on an address that is not ours: %v", err)
 	}
 	l.Close()
 	if err := l.Close(); err != net.ErrClosed {
 		t.Errorf("second Close: %v", err)
 	}
-	l, err = sh.ListenTCP(any80, stack.SocketOptions{})
+	l, err = sh.ListenTCP(any80, flow.SocketOptions{})
 	if err != nil {
 		t.Fatalf("listen on a freed port: %v", err)
 	}
@@ -625,7 +625,7 @@ func testPortTaken(t *testing.T, tr stack.Transport) {
 // its segments sent again is enough.
 func TestBulkIsNotRetransmitted(t *testing.T) { onTransports(t, testBulkIsNotRetransmitted) }
 
-func testBulkIsNotRetransmitted(t *testing.T, tr stack.Transport) {
+func testBulkIsNotRetransmitted(t *testing.T, tr flow.Transport) {
 	var again uint64
 	for range 3 {
 		if again = bulk(t, tr); again <= 450 || raceEnabled {
@@ -638,7 +638,7 @@ func testBulkIsNotRetransmitted(t *testing.T, tr stack.Transport) {
 // bulk has a stream echoed and returns how many segments were sent twice. The
 // writer keeps half a megabyte ahead of the reader at most: where both ends' buffers
 // are full, netstack may stand still (see ARCHITECTURE.md, what is weaker).
-func bulk(t *testing.T, tr stack.Transport) (again uint64) {
+func bulk(t *testing.T, tr flow.Transport) (again uint64) {
 	server, client := pairOn(t, tr, 1, 1)
 	startEcho(t, server, 7)
 	c, err := dial(client.Shard(0), netip.AddrPortFrom(serverAddr4, 7))
@@ -680,7 +680,7 @@ func bulk(t *testing.T, tr stack.Transport) (again uint64) {
 
 func TestHalfClose(t *testing.T) { onTransports(t, testHalfClose) }
 
-func testHalfClose(t *testing.T, tr stack.Transport) {
+func testHalfClose(t *testing.T, tr flow.Transport) {
 	server, client := pairOn(t, tr, 2, 1)
 	startEcho(t, server, 7)
 	c, err := dial(client.Shard(0), netip.AddrPortFrom(serverAddr6, 7))
@@ -712,7 +712,7 @@ func TestConnectionsOutliveTheirListener(t *testing.T) {
 	onTransports(t, testConnectionsOutliveTheirListener)
 }
 
-func testConnectionsOutliveTheirListener(t *testing.T, tr stack.Transport) {
+func testConnectionsOutliveTheirListener(t *testing.T, tr flow.Transport) {
 	for _, port := range []uint16{80, 40000} {
 		server, client := pairOn(t, tr, 4, 1)
 		e := startEcho(t, server, port)
@@ -746,7 +746,7 @@ func testConnectionsOutliveTheirListener(t *testing.T, tr stack.Transport) {
 // blocked call returns, the peer sees its connections end.
 func TestCloseUnderTraffic(t *testing.T) { onTransports(t, testCloseUnderTraffic) }
 
-func testCloseUnderTraffic(t *testing.T, tr stack.Transport) {
+func testCloseUnderTraffic(t *testing.T, tr flow.Transport) {
 	before := runtime.NumGoroutine()
 	for range 5 {
 		a, b := newCable(t, 2, 2)
@@ -805,7 +805,7 @@ func testCloseUnderTraffic(t *testing.T, tr stack.Transport) {
 			if n := st.Stats().Queue.Lent; n != 0 {
 				t.Errorf("%d frames not given back", n)
 			}
-			if _, err := st.Shard(0).ListenTCP(netip.AddrPortFrom(netip.IPv4Unspecified(), 80), stack.SocketOptions{}); err == nil {
+			if _, err := st.Shard(0).ListenTCP(netip.AddrPortFrom(netip.IPv4Unspecified(), 80), flow.SocketOptions{}); err == nil {
 				t.Error("closed stack listens")
 			}
 			if err := st.Close(); err != nil {
@@ -826,14 +826,14 @@ func testCloseUnderTraffic(t *testing.T, tr stack.Transport) {
 // Data already written reaches the peer though the stack closes.
 func TestCloseSendsWhatWasWritten(t *testing.T) { onTransports(t, testCloseSendsWhatWasWritten) }
 
-func testCloseSendsWhatWasWritten(t *testing.T, tr stack.Transport) {
+func testCloseSendsWhatWasWritten(t *testing.T, tr flow.Transport) {
 	a, b := newCable(t, 1, 1)
 	server := startStack(t, a, serverConfigOn(tr))
 	client, err := stack.New(b, clientConfigOn(tr))
 	if err != nil {
 		t.Fatal(err)
 	}
-	l, err := server.Shard(0).ListenTCP(netip.AddrPortFrom(serverAddr4, 7), stack.SocketOptions{})
+	l, err := server.Shard(0).ListenTCP(netip.AddrPortFrom(serverAddr4, 7), flow.SocketOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -853,7 +853,7 @@ func testCloseSendsWhatWasWritten(t *testing.T, tr stack.Transport) {
 	closed := make(chan error)
 	go func() { closed <- client.Close() }()
 	f, err := l.Accept()
-	for err == stack.ErrWouldBlock {
+	for err == flow.ErrWouldBlock {
 		if err := sig.wait(); err != nil {
 			t.Fatal(err)
 		}
@@ -940,9 +940,9 @@ func TestCloseOfAPinnedPortSendsWhatWasWritten(t *testing.T) {
 	onTransports(t, testCloseOfAPinnedPortSendsWhatWasWritten)
 }
 
-func testCloseOfAPinnedPortSendsWhatWasWritten(t *testing.T, tr stack.Transport) {
+func testCloseOfAPinnedPortSendsWhatWasWritten(t *testing.T, tr flow.Transport) {
 	server, client := pairOn(t, tr, 1, 2)
-	l, err := server.Shard(0).ListenTCP(netip.AddrPortFrom(serverAddr4, 9), stack.SocketOptions{})
+	l, err := server.Shard(0).ListenTCP(netip.AddrPortFrom(serverAddr4, 9), flow.SocketOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -951,7 +951,7 @@ func testCloseOfAPinnedPortSendsWhatWasWritten(t *testing.T, tr stack.Transport)
 	l.Notify(sig.notify)
 	const size = 1 << 20
 	for port := uint16(50000); port < 50005; port++ { // shard 1's part; dialed from shard 0
-		f, err := client.Shard(0).DialTCP(netip.AddrPortFrom(clientAddr4, port), netip.AddrPortFrom(serverAddr4, 9), stack.SocketOptions{})
+		f, err := client.Shard(0).DialTCP(netip.AddrPortFrom(clientAddr4, port), netip.AddrPortFrom(serverAddr4, 9), flow.SocketOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -961,7 +961,7 @@ func testCloseOfAPinnedPortSendsWhatWasWritten(t *testing.T, tr stack.Transport)
 			c.Close()
 		}()
 		sf, err := l.Accept()
-		for err == stack.ErrWouldBlock {
+		for err == flow.ErrWouldBlock {
 			if err := sig.wait(); err != nil {
 				t.Fatal(err)
 			}
@@ -981,18 +981,16 @@ func testCloseOfAPinnedPortSendsWhatWasWritten(t *testing.T, tr stack.Transport)
 // A task that serves a socket is told that it closed, as a Notify function is.
 func TestServeTellsOfClose(t *testing.T) { onTransports(t, testServeTellsOfClose) }
 
-func testServeTellsOfClose(t *testing.T, tr stack.Transport) {
+func testServeTellsOfClose(t *testing.T, tr flow.Transport) {
 	server, _ := pairOn(t, tr, 1, 1)
 	sh := server.Shard(0)
 	for port := uint16(100); port < 120; port++ {
-		l, err := sh.ListenTCP(netip.AddrPortFrom(serverAddr4, port), stack.SocketOptions{})
+		l, err := sh.ListenTCP(netip.AddrPortFrom(serverAddr4, port), flow.SocketOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		ran := make(chan struct{}, 100)
-		if err := l.Serve(taskFunc(func() { ran <- struct{}{} })); err != nil {
-			t.Fatal(err)
-		}
+		l.Serve(taskFunc(func() { ran <- struct{}{} }))
 		<-ran
 		l.Close()
 		select {
@@ -1007,7 +1005,7 @@ func testServeTellsOfClose(t *testing.T, tr stack.Transport) {
 // traffic with it; meanwhile the loop sleeps.
 func TestLinkDownUntilFramesRunOut(t *testing.T) { onTransports(t, testLinkDownUntilFramesRunOut) }
 
-func testLinkDownUntilFramesRunOut(t *testing.T, tr stack.Transport) {
+func testLinkDownUntilFramesRunOut(t *testing.T, tr flow.Transport) {
 	a, b, err := memnic.NewPair(&memnic.Config{B: memnic.End{RxRing: 256, TxRing: 1024, Frames: 556}})
 	if err != nil {
 		t.Fatal(err)
@@ -1019,7 +1017,7 @@ func testLinkDownUntilFramesRunOut(t *testing.T, tr stack.Transport) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	f, err := client.Shard(0).DialUDP(netip.AddrPort{}, netip.AddrPortFrom(serverAddr4, 9), stack.SocketOptions{})
+	f, err := client.Shard(0).DialUDP(netip.AddrPort{}, netip.AddrPortFrom(serverAddr4, 9), flow.SocketOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,13 +13,14 @@ import (
 
 	"shardnet/driver/fault"
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // Many connections over two shards, over a cable that loses, repeats and reorders,
 // get every byte through, in order, both ways.
 func TestStreamsSurviveLoss(t *testing.T) { onTransports(t, testStreamsSurviveLoss) }
 
-func testStreamsSurviveLoss(t *testing.T, tr stack.Transport) {
+func testStreamsSurviveLoss(t *testing.T, tr flow.Transport) {
 	a, b := newCable(t, 2, 2)
 	lossy, err := fault.Wrap(a, fault.Config{Seed: 7, Drop: 0.005, Duplicate: 0.005, Reorder: 0.01})
 	if err != nil {
@@ -48,7 +49,7 @@ func testStreamsSurviveLoss(t *testing.T, tr stack.Transport) {
 		lost += rx.Dropped + tx.Dropped
 	}
 	s, c := server.Stats(), client.Stats()
-	if lost == 0 || s.Retransmits+c.Retransmits == 0 || tr == stack.TransportNetstack && s.Merged == 0 {
+	if lost == 0 || s.Retransmits+c.Retransmits == 0 || tr == flow.TransportNetstack && s.Merged == 0 {
 		t.Errorf("%d frames were lost, %d and %d segments sent again, %d merged: nothing was put to the test", lost, s.Retransmits, c.Retransmits, s.Merged)
 	}
 }
@@ -97,7 +98,7 @@ func writeAll(c *conn, b []byte) error {
 	deadline := time.Now().Add(testTimeout)
 	for len(b) > 0 {
 		n, err := c.Flow.Write(b)
-		if b = b[n:]; err != nil && err != stack.ErrWouldBlock {
+		if b = b[n:]; err != nil && err != flow.ErrWouldBlock {
 			return fmt.Errorf("write: %w", err)
 		}
 		if n == 0 {

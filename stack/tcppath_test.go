@@ -10,14 +10,15 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // A segment from or to what is no host is not answered, as the way round netstack's
 // IP is for hosts alone.
 func TestSegmentsOfNoHost(t *testing.T) { onTransports(t, testSegmentsOfNoHost) }
 
-func testSegmentsOfNoHost(t *testing.T, tr stack.Transport) {
-	p := connectSegments(t, tr, false, 1460, func(*stack.Shard, stack.Flow) {})
+func testSegmentsOfNoHost(t *testing.T, tr flow.Transport) {
+	p := connectSegments(t, tr, false, 1460, func(*stack.Shard, flow.Flow) {})
 	broadcast := net.HardwareAddr{255, 255, 255, 255, 255, 255}
 	for _, c := range []struct {
 		name     string
@@ -52,8 +53,8 @@ func testSegmentsOfNoHost(t *testing.T, tr stack.Transport) {
 
 // A connection follows a neighbour whose MAC address changes.
 func TestConnectionFollowsItsNeighbour(t *testing.T) {
-	bothFamilies(t, func(t *testing.T, tr stack.Transport, v6 bool) {
-		p := connectSegments(t, tr, v6, 1460, func(sh *stack.Shard, f stack.Flow) {
+	bothFamilies(t, func(t *testing.T, tr flow.Transport, v6 bool) {
+		p := connectSegments(t, tr, v6, 1460, func(sh *stack.Shard, f flow.Flow) {
 			f.Serve(&echoTask{f: f, sh: sh, buf: make([]byte, 2048)})
 		})
 		ask := func(want net.HardwareAddr) {
@@ -88,13 +89,13 @@ func TestConnectionFollowsItsNeighbour(t *testing.T) {
 // that, those sent again and those that are cut from one packet.
 func TestPathMTUOfSegments(t *testing.T) { onTransports(t, testPathMTUOfSegments) }
 
-func testPathMTUOfSegments(t *testing.T, tr stack.Transport) {
+func testPathMTUOfSegments(t *testing.T, tr flow.Transport) {
 	want := make([]byte, 200_000)
 	rng := rand.NewChaCha8([32]byte{4})
 	rng.Read(want)
-	var flow stack.Flow
-	p := connectSegments(t, tr, false, 1460, func(_ *stack.Shard, f stack.Flow) { flow = f })
-	p.st.Shard(0).Serve(flow, &writeTask{flow, want})
+	var fl flow.Flow
+	p := connectSegments(t, tr, false, 1460, func(_ *stack.Shard, f flow.Flow) { fl = f })
+	fl.Serve(&writeTask{fl, want})
 	first := p.segments()
 	if len(first) == 0 || len(tcpOf(first[0]).Payload) < 1000 {
 		t.Fatalf("sent at first: %v", first)

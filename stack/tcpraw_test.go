@@ -13,6 +13,7 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // segmentPeer is one end of a TCP connection, made by hand.
@@ -77,16 +78,16 @@ func (p *segmentPeer) segments() (got []gopacket.Packet) {
 func tcpOf(pkt gopacket.Packet) *layers.TCP { return pkt.Layer(layers.LayerTypeTCP).(*layers.TCP) }
 
 // connect makes a connection with port 7, of which serve gets the stack's end.
-func connectSegments(t *testing.T, tr stack.Transport, v6 bool, mss uint16, serve func(sh *stack.Shard, f stack.Flow)) *segmentPeer {
+func connectSegments(t *testing.T, tr flow.Transport, v6 bool, mss uint16, serve func(sh *stack.Shard, f flow.Flow)) *segmentPeer {
 	t.Helper()
 	r := newDatagramRigOn(t, tr, nil)
 	r.keep = 1 << 16
 	sh := r.st.Shard(0)
-	l, err := sh.ListenTCP(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), stack.SocketOptions{})
+	l, err := sh.ListenTCP(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), flow.SocketOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = l.Serve(taskFunc(func() {
+	l.Serve(taskFunc(func() {
 		for {
 			f, err := l.Accept()
 			if err != nil {
@@ -95,9 +96,6 @@ func connectSegments(t *testing.T, tr stack.Transport, v6 bool, mss uint16, serv
 			serve(sh, f)
 		}
 	}))
-	if err != nil {
-		t.Fatal(err)
-	}
 	p := &segmentPeer{datagramRig: r, src: clientAddr4, dst: serverAddr4, seq: 1000, mss: mss}
 	if v6 {
 		p.src, p.dst = clientAddr6, serverAddr6
@@ -126,8 +124,8 @@ func connectSegments(t *testing.T, tr stack.Transport, v6 bool, mss uint16, serv
 }
 
 // bothFamilies runs f on each TCP over IPv4 and IPv6.
-func bothFamilies(t *testing.T, f func(t *testing.T, tr stack.Transport, v6 bool)) {
-	onTransports(t, func(t *testing.T, tr stack.Transport) {
+func bothFamilies(t *testing.T, f func(t *testing.T, tr flow.Transport, v6 bool)) {
+	onTransports(t, func(t *testing.T, tr flow.Transport) {
 		t.Run("IPv4", func(t *testing.T) { f(t, tr, false) })
 		t.Run("IPv6", func(t *testing.T) { f(t, tr, true) })
 	})
@@ -135,8 +133,8 @@ func bothFamilies(t *testing.T, f func(t *testing.T, tr stack.Transport, v6 bool
 
 // An answer of the same turn carries the acknowledgement, and nothing else is sent.
 func TestAnswerAcknowledges(t *testing.T) {
-	bothFamilies(t, func(t *testing.T, tr stack.Transport, v6 bool) {
-		p := connectSegments(t, tr, v6, 1460, func(sh *stack.Shard, f stack.Flow) {
+	bothFamilies(t, func(t *testing.T, tr flow.Transport, v6 bool) {
+		p := connectSegments(t, tr, v6, 1460, func(sh *stack.Shard, f flow.Flow) {
 			f.Serve(&echoTask{f: f, sh: sh, buf: make([]byte, 2048)})
 		})
 		for range 3 {
@@ -157,9 +155,9 @@ func TestAnswerAcknowledges(t *testing.T) {
 // What is not answered is acknowledged once a batch, and segments that follow each
 // other are merged if they are long.
 func TestOneACKForABatch(t *testing.T) {
-	bothFamilies(t, func(t *testing.T, tr stack.Transport, v6 bool) {
+	bothFamilies(t, func(t *testing.T, tr flow.Transport, v6 bool) {
 		var read []byte
-		p := connectSegments(t, tr, v6, 1460, func(sh *stack.Shard, f stack.Flow) {
+		p := connectSegments(t, tr, v6, 1460, func(sh *stack.Shard, f flow.Flow) {
 			buf := make([]byte, 4096)
 			f.Serve(taskFunc(func() {
 				for {
@@ -196,7 +194,7 @@ func TestOneACKForABatch(t *testing.T) {
 			if len(got) != 1 || len(tcpOf(got[0]).Payload) != 0 || tcpOf(got[0]).Ack != p.seq {
 				t.Errorf("%s: answered by %d segments, want one acknowledgement of %d: %v", c.name, len(got), p.seq, got)
 			}
-			if tr == stack.TransportFast {
+			if tr == flow.TransportFast {
 				c.merged = 0 // each is taken from its frame
 			}
 			if n := p.st.Stats().Merged - before; n != c.merged {
@@ -251,7 +249,7 @@ func (p *segmentPeer) receiveAll(size int, check func(pkt gopacket.Packet, s *la
 
 // writeTask writes data, as it can, and closes.
 type writeTask struct {
-	f    stack.Flow
+	f    flow.Flow
 	data []byte
 }
 
@@ -265,14 +263,14 @@ func (w *writeTask) RunOnShard() {
 // What a connection sends at once leaves in segments that are as long as the peer
 // takes, each the frame that gopacket would make of its fields; the last is pushed.
 func TestBulkIsSegmented(t *testing.T) {
-	bothFamilies(t, func(t *testing.T, tr stack.Transport, v6 bool) {
+	bothFamilies(t, func(t *testing.T, tr flow.Transport, v6 bool) {
 		want := make([]byte, 200_000)
 		rng := rand.NewChaCha8([32]byte{1})
 		rng.Read(want)
 		const mss = 1001
-		var flow stack.Flow
-		p := connectSegments(t, tr, v6, mss, func(_ *stack.Shard, f stack.Flow) { flow = f })
-		p.st.Shard(0).Serve(flow, &writeTask{flow, want})
+		var fl flow.Flow
+		p := connectSegments(t, tr, v6, mss, func(_ *stack.Shard, f flow.Flow) { fl = f })
+		fl.Serve(&writeTask{fl, want})
 		full, pushed, finished := 0, false, false
 		got := p.receiveAll(len(want), func(pkt gopacket.Packet, s *layers.TCP) {
 			if len(s.Payload) > mss {
@@ -323,13 +321,13 @@ func TestBulkIsSegmented(t *testing.T) {
 // waiting behind it.
 func TestTinySegments(t *testing.T) { onTransports(t, testTinySegments) }
 
-func testTinySegments(t *testing.T, tr stack.Transport) {
+func testTinySegments(t *testing.T, tr flow.Transport) {
 	want := make([]byte, 300_000)
 	rng := rand.NewChaCha8([32]byte{2})
 	rng.Read(want)
-	var flow stack.Flow
-	p := connectSegments(t, tr, false, 48, func(_ *stack.Shard, f stack.Flow) { flow = f })
-	p.st.Shard(0).Serve(flow, &writeTask{flow, want})
+	var fl flow.Flow
+	p := connectSegments(t, tr, false, 48, func(_ *stack.Shard, f flow.Flow) { fl = f })
+	fl.Serve(&writeTask{fl, want})
 	if got := p.receiveAll(len(want), func(gopacket.Packet, *layers.TCP) {}); !bytes.Equal(got, want) {
 		t.Error("what came differs from what was written")
 	}

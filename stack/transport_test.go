@@ -6,32 +6,33 @@ import (
 	"time"
 
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // transports are the TCPs that what is said of TCP must hold on.
-var transports = []stack.Transport{stack.TransportNetstack, stack.TransportFast}
+var transports = []flow.Transport{flow.TransportNetstack, flow.TransportFast}
 
 // onTransports runs f as a subtest on each TCP.
-func onTransports(t *testing.T, f func(t *testing.T, tr stack.Transport)) {
+func onTransports(t *testing.T, f func(t *testing.T, tr flow.Transport)) {
 	for _, tr := range transports {
 		t.Run(tr.String(), func(t *testing.T) { f(t, tr) })
 	}
 }
 
-func serverConfigOn(tr stack.Transport) *stack.Config {
+func serverConfigOn(tr flow.Transport) *stack.Config {
 	cfg := serverConfig()
 	cfg.Transport = tr
 	return cfg
 }
 
-func clientConfigOn(tr stack.Transport) *stack.Config {
+func clientConfigOn(tr flow.Transport) *stack.Config {
 	cfg := clientConfig()
 	cfg.Transport = tr
 	return cfg
 }
 
 // pairOn is pair with tr as the TCP of both stacks.
-func pairOn(t testing.TB, tr stack.Transport, serverShards, clientShards int) (server, client *stack.Stack) {
+func pairOn(t testing.TB, tr flow.Transport, serverShards, clientShards int) (server, client *stack.Stack) {
 	t.Helper()
 	a, b := newCable(t, serverShards, clientShards)
 	return startStack(t, a, serverConfigOn(tr)), startStack(t, b, clientConfigOn(tr))
@@ -50,12 +51,12 @@ func eventually(t testing.TB, what string, cond func() bool) {
 }
 
 // accept waits for a connection.
-func accept(t testing.TB, l stack.Listener) *conn {
+func accept(t testing.TB, l flow.Listener) *conn {
 	t.Helper()
-	var f stack.Flow
+	var f flow.Flow
 	eventually(t, "a connection comes", func() (ok bool) {
 		var err error
-		if f, err = l.Accept(); err != nil && err != stack.ErrWouldBlock {
+		if f, err = l.Accept(); err != nil && err != flow.ErrWouldBlock {
 			t.Fatal(err)
 		}
 		return err == nil
@@ -64,9 +65,9 @@ func accept(t testing.TB, l stack.Listener) *conn {
 }
 
 // listenOn listens on a port of sh with tr.
-func listenOn(t testing.TB, sh *stack.Shard, tr stack.Transport, port uint16) stack.Listener {
+func listenOn(t testing.TB, sh *stack.Shard, tr flow.Transport, port uint16) flow.Listener {
 	t.Helper()
-	l, err := sh.ListenTCP(netip.AddrPortFrom(netip.IPv6Unspecified(), port), stack.SocketOptions{Transport: tr})
+	l, err := sh.ListenTCP(netip.AddrPortFrom(netip.IPv6Unspecified(), port), flow.SocketOptions{Transport: tr})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,12 +20,13 @@ import (
 
 	"shardnet/driver"
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // listen opens a socket for port 9 on every address.
-func (r *datagramRig) listen() stack.PacketFlow {
+func (r *datagramRig) listen() flow.PacketFlow {
 	r.t.Helper()
-	f, err := r.st.Shard(0).ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), 9), stack.SocketOptions{})
+	f, err := r.st.Shard(0).ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), 9), flow.SocketOptions{})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -197,20 +198,20 @@ func TestUDPWriteErrors(t *testing.T) {
 	sh := r.st.Shard(0)
 	for _, c := range []struct {
 		name, local, to string
-		opt             stack.SocketOptions
+		opt             flow.SocketOptions
 		size            int
 		want            []error
 	}{
-		{"subnet broadcast", "[::]:9", "198.18.0.255:1", stack.SocketOptions{}, 1, []error{syscall.EACCES}},
-		{"limited broadcast", "[::]:9", "255.255.255.255:1", stack.SocketOptions{}, 1, []error{syscall.EACCES, syscall.ENETUNREACH}}, // there is no default route
-		{"port 0", "[::]:9", "198.18.0.1:0", stack.SocketOptions{}, 1, []error{syscall.EINVAL}},
-		{"no destination", "[::]:9", "", stack.SocketOptions{}, 1, []error{syscall.EDESTADDRREQ}},
-		{"no route", "[::]:9", "203.0.113.1:1", stack.SocketOptions{}, 1, []error{syscall.ENETUNREACH, syscall.EHOSTUNREACH}},
-		{"too long", "[::]:9", "198.18.0.1:1", stack.SocketOptions{}, 65508, []error{syscall.EMSGSIZE}},
-		{"too long for IPv6", "[::]:9", "[2001:db8::1]:1", stack.SocketOptions{}, 65528, []error{syscall.EMSGSIZE}},
-		{"IPv6 from IPv4", "0.0.0.0:9", "[2001:db8::1]:1", stack.SocketOptions{}, 1, []error{syscall.EAFNOSUPPORT}},
-		{"IPv4 from an IPv6 address", "[2001:db8::2]:9", "198.18.0.1:1", stack.SocketOptions{}, 1, []error{syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.EINVAL}},
-		{"IPv4 from IPv6 only", "[::]:9", "198.18.0.1:1", stack.SocketOptions{V6Only: true}, 1, []error{syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.EINVAL}},
+		{"subnet broadcast", "[::]:9", "198.18.0.255:1", flow.SocketOptions{}, 1, []error{syscall.EACCES}},
+		{"limited broadcast", "[::]:9", "255.255.255.255:1", flow.SocketOptions{}, 1, []error{syscall.EACCES, syscall.ENETUNREACH}}, // there is no default route
+		{"port 0", "[::]:9", "198.18.0.1:0", flow.SocketOptions{}, 1, []error{syscall.EINVAL}},
+		{"no destination", "[::]:9", "", flow.SocketOptions{}, 1, []error{syscall.EDESTADDRREQ}},
+		{"no route", "[::]:9", "203.0.113.1:1", flow.SocketOptions{}, 1, []error{syscall.ENETUNREACH, syscall.EHOSTUNREACH}},
+		{"too long", "[::]:9", "198.18.0.1:1", flow.SocketOptions{}, 65508, []error{syscall.EMSGSIZE}},
+		{"too long for IPv6", "[::]:9", "[2001:db8::1]:1", flow.SocketOptions{}, 65528, []error{syscall.EMSGSIZE}},
+		{"IPv6 from IPv4", "0.0.0.0:9", "[2001:db8::1]:1", flow.SocketOptions{}, 1, []error{syscall.EAFNOSUPPORT}},
+		{"IPv4 from an IPv6 address", "[2001:db8::2]:9", "198.18.0.1:1", flow.SocketOptions{}, 1, []error{syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.EINVAL}},
+		{"IPv4 from IPv6 only", "[::]:9", "198.18.0.1:1", flow.SocketOptions{V6Only: true}, 1, []error{syscall.ENETUNREACH, syscall.EHOSTUNREACH, syscall.EINVAL}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			f, err := sh.ListenUDP(netip.MustParseAddrPort(c.local), c.opt)
@@ -243,7 +244,7 @@ func TestDialUDPTakesItsPeersAlone(t *testing.T) {
 			if fam.src.Is4() {
 				remote = netip.AddrPortFrom(netip.AddrFrom16(fam.src.As16()), 1000) // mapped, as package net has it
 			}
-			f, err := r.st.Shard(0).DialUDP(netip.AddrPortFrom(fam.dst, 7), remote, stack.SocketOptions{})
+			f, err := r.st.Shard(0).DialUDP(netip.AddrPortFrom(fam.dst, 7), remote, flow.SocketOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -264,7 +265,7 @@ func TestDialUDPTakesItsPeersAlone(t *testing.T) {
 			if err != nil || string(buf[:n]) != "of the peer" || from != netip.AddrPortFrom(fam.src, 1000) {
 				t.Errorf("read %q from %v, %v", buf[:n], from, err)
 			}
-			if _, _, err := f.ReadFrom(buf); err != stack.ErrWouldBlock {
+			if _, _, err := f.ReadFrom(buf); err != flow.ErrWouldBlock {
 				t.Errorf("read more: %v", err)
 			}
 			if _, err := f.WriteTo([]byte("to the peer"), netip.AddrPort{}); err != nil {
@@ -287,7 +288,7 @@ func TestDialUDPRefused(t *testing.T) {
 			t.Run(fam.name+"/"+first, func(t *testing.T) {
 				r := newDatagramRig(t, nil)
 				r.learn(fam.src)
-				f, err := r.st.Shard(0).DialUDP(netip.AddrPort{}, netip.AddrPortFrom(fam.src, 1000), stack.SocketOptions{})
+				f, err := r.st.Shard(0).DialUDP(netip.AddrPort{}, netip.AddrPortFrom(fam.src, 1000), flow.SocketOptions{})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -322,7 +323,7 @@ func TestDialUDPRefused(t *testing.T) {
 					if err := refused(); err != syscall.ECONNREFUSED {
 						t.Errorf("first %s: %v", first, err)
 					}
-					if _, _, err := f.ReadFrom(buf); err != stack.ErrWouldBlock {
+					if _, _, err := f.ReadFrom(buf); err != flow.ErrWouldBlock {
 						t.Errorf("read after that: %v", err)
 					}
 				}
@@ -354,7 +355,7 @@ func TestDatagramsHandedOver(t *testing.T) {
 	st := startStack(t, a, serverConfig())
 	r := &datagramRig{st: st, rawPeer: newRawPeer(t, b, a.Info().MAC)}
 	lo := uint16(32768 + (60999-32768+1)/2 + 100) // the second shard's part of the ephemeral range
-	f, err := st.Shard(1).DialUDP(netip.AddrPortFrom(serverAddr4, lo), netip.AddrPortFrom(clientAddr4, 1000), stack.SocketOptions{})
+	f, err := st.Shard(1).DialUDP(netip.AddrPortFrom(serverAddr4, lo), netip.AddrPortFrom(clientAddr4, 1000), flow.SocketOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -380,7 +381,7 @@ func TestDatagramsHandedOver(t *testing.T) {
 			t.Fatalf("read %q, %v in place %d", buf[:m], err, i)
 		}
 	}
-	if err := st.Shard(1).HandleDatagrams(f, datagramFunc(echoDatagram)); err != nil {
+	if err := f.HandleDatagrams(datagramFunc(echoDatagram)); err != nil {
 		t.Fatal(err)
 	}
 	onLoop(st.Shard(1), func() {})
@@ -418,7 +419,7 @@ var _ io.Writer = (*logLines)(nil)
 // slowHandler waits, as it must not.
 type slowHandler struct{}
 
-func (slowHandler) HandleDatagram(d *stack.Datagram) {
+func (slowHandler) HandleDatagram(d *flow.Datagram) {
 	time.Sleep(5 * time.Millisecond)
 	d.Reply(d.Data)
 }
@@ -503,7 +504,7 @@ var udpEchoWays = []struct {
 		r.handle(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), datagramFunc(echoDatagram))
 	}},
 	{"queue", func(t testing.TB, r *datagramRig) {
-		f, err := r.st.Shard(0).ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), stack.SocketOptions{})
+		f, err := r.st.Shard(0).ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), 7), flow.SocketOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -513,7 +514,7 @@ var udpEchoWays = []struct {
 			buf := make([]byte, 2048)
 			for {
 				n, from, err := f.ReadFrom(buf)
-				if err == stack.ErrWouldBlock {
+				if err == flow.ErrWouldBlock {
 					<-sig
 					continue
 				}

@@ -50,7 +50,7 @@ type packetHandler struct{ s *Server }
 
 // OnPacket implements socketapi.PacketHandler.
 func (h packetHandler) OnPacket(p *socketapi.Packet) {
-	cell := h.s.tally.At(p.Shard().Index())
+	cell := h.s.tally.At(p.Shard())
 	n := uint64(len(p.Data))
 	cell.Requests.Add(1)
 	cell.BytesIn.Add(n)

@@ -12,15 +12,14 @@ import (
 //
 // An extent is a run of 32-byte units within one segment, named by a ref: the
 // number of its first unit. It begins with a word that holds its length and two
-// flags (boundary tags), so that a freed extent melts together with free
-// neighbours. Free extents hang in lists by size, with a bit set for each list
-// that is not empty: taking and freeing cost the same however full the arena is.
+// flags (boundary tags), so that a freed extent coalesces with free neighbours.
+// Free extents are in lists by size, with a bit set for each list that is not
+// empty: taking and freeing cost the same however full the arena is.
 //
 // An item lies in one extent when a run long enough is free, or else in a chain
-// of several: so no free memory is ever out of reach, whatever sizes come and
-// go, and a shard needs neither size classes that starve one another nor
-// compaction. How much the caller prefers evicting to chaining is its policy
-// (shard.alloc).
+// of several: so all free memory can be used, whatever sizes come and go, and a
+// shard needs neither size classes, which starve one another, nor compaction. How
+// much the caller prefers evicting to chaining is its policy (shard.alloc).
 //
 //	word 0: units | flags      word 1: next extent of the chain (used)
 //	free:   word 1, word 2: next and previous in the list
@@ -40,9 +39,9 @@ const (
 	// extentHeader is what a continuing extent loses to its first two words.
 	extentHeader = 8
 
-	unitsMask   = 1<<14 - 1 // of word 0; segUnits fits
-	flagUsed    = 1 << 31
-	flagPrevFre = 1 << 30 // the extent before this one is free
+	unitsMask    = 1<<14 - 1 // of word 0; segUnits fits
+	flagUsed     = 1 << 31
+	flagPrevFree = 1 << 30 // the extent before this one is free
 )
 
 // ref names an extent by its first unit; zero is none.
@@ -76,7 +75,7 @@ type arena struct {
 // share each doubling.
 const numLists = 16 + 4*(segShift-4) + 1
 
-// listOf is the list an extent of n units hangs in.
+// listOf is the list of free extents of n units.
 func listOf(n uint32) int {
 	if n < 16 {
 		return int(n)
@@ -95,7 +94,7 @@ func (a *arena) head(r ref) *head { return (*head)(a.at(r)) }
 // size is the arena's memory in bytes, used or not.
 func (a *arena) size() int { return a.live * segSize }
 
-// usedUnits is how many units are in use, but for those that ref 0 costs.
+// usedUnits is how many units are in use, without those that ref 0 takes.
 func (a *arena) usedUnits() uint32 {
 	if a.live == 0 {
 		return 0
@@ -103,9 +102,9 @@ func (a *arena) usedUnits() uint32 {
 	return uint32(a.live)*segUnits - minUnits - a.free
 }
 
-// take returns a used extent of n units, or one more, which would be too few to
-// live alone. Without a run that long it grows the arena if it may, and fails
-// otherwise.
+// take returns a used extent of n units, or of n+1 if a rest of one unit would be
+// left: that is shorter than minUnits. Without a run that long it grows the arena
+// if it may, and fails otherwise.
 func (a *arena) take(n uint32) (ref, bool) {
 	if n = max(n, minUnits); n > segUnits {
 		return 0, false
@@ -125,7 +124,7 @@ func (a *arena) take(n uint32) (ref, bool) {
 			}
 			r = h.next()
 		}
-		// Whatever hangs in a later list is long enough.
+		// Every extent in a later list is long enough.
 		if later := a.bitmap >> (listOf(n) + 1); later != 0 {
 			return a.cut(a.lists[listOf(n)+1+bits.TrailingZeros64(later)], n), true
 		}
@@ -146,36 +145,36 @@ func (a *arena) takeLongest(n uint32) (ref, bool) {
 }
 
 // cut makes a used extent of the first n units of free extent r, and a free one
-// of the rest, if it can live alone.
+// of the rest, if that is at least minUnits long.
 func (a *arena) cut(r ref, n uint32) ref {
 	h := a.head(r)
-	a.unhang(r, h)
+	a.removeFree(r, h)
 	have := h.units()
 	if rest := have - n; rest >= minUnits {
 		h.setWord(n | flagUsed)
-		a.hang(r+ref(n), rest)
+		a.pushFree(r+ref(n), rest)
 	} else {
 		h.setWord(have | flagUsed)
-		a.tellFollower(r, have, false)
+		a.setPrevFree(r, have, false)
 	}
 	h.setNext(0)
 	return r
 }
 
-// release frees extent r, and melts it with its free neighbours.
+// release frees extent r, and coalesces it with its free neighbours.
 func (a *arena) release(r ref) {
 	h := a.head(r)
 	n := h.units()
 	if end := r + ref(n); end%segUnits != 0 {
 		if after := a.head(end); !after.used() {
-			a.unhang(end, after)
+			a.removeFree(end, after)
 			n += after.units()
 		}
 	}
-	if h.word()&flagPrevFre != 0 {
+	if h.word()&flagPrevFree != 0 {
 		before := le.Uint32(a.segs[r>>segShift][r%segUnits<<unitShift-4:])
 		r -= ref(before)
-		a.unhang(r, a.head(r))
+		a.removeFree(r, a.head(r))
 		n += before
 	}
 	if n == segUnits && a.live > a.maxSegs {
@@ -183,12 +182,12 @@ func (a *arena) release(r ref) {
 		a.live--
 		return
 	}
-	a.hang(r, n)
-	a.tellFollower(r, n, true)
+	a.pushFree(r, n)
+	a.setPrevFree(r, n, true)
 }
 
-// hang makes units [r, r+n) a free extent. Its neighbours are in use.
-func (a *arena) hang(r ref, n uint32) {
+// pushFree makes units [r, r+n) a free extent. Its neighbours are in use.
+func (a *arena) pushFree(r ref, n uint32) {
 	h := a.head(r)
 	h.setWord(n)
 	list := listOf(n)
@@ -203,8 +202,8 @@ func (a *arena) hang(r ref, n uint32) {
 	le.PutUint32(a.at(r)[n<<unitShift-4:], n)
 }
 
-// unhang takes free extent r off its list.
-func (a *arena) unhang(r ref, h *head) {
+// removeFree takes free extent r off its list.
+func (a *arena) removeFree(r ref, h *head) {
 	n := h.units()
 	list := listOf(n)
 	next, prev := h.next(), h.prev()
@@ -219,17 +218,17 @@ func (a *arena) unhang(r ref, h *head) {
 	a.free -= n
 }
 
-// tellFollower notes in the extent after [r, r+n) whether this one is free.
-func (a *arena) tellFollower(r ref, n uint32, free bool) {
+// setPrevFree notes in the extent after [r, r+n) whether [r, r+n) is free.
+func (a *arena) setPrevFree(r ref, n uint32, free bool) {
 	end := r + ref(n)
 	if end%segUnits == 0 {
 		return
 	}
 	h := a.head(end)
 	if free {
-		h.setWord(h.word() | flagPrevFre)
+		h.setWord(h.word() | flagPrevFree)
 	} else {
-		h.setWord(h.word() &^ flagPrevFre)
+		h.setWord(h.word() &^ flagPrevFree)
 	}
 }
 
@@ -256,7 +255,7 @@ func (a *arena) grow() bool {
 		a.head(0).setWord(minUnits | flagUsed)
 		first, n = minUnits, segUnits-minUnits
 	}
-	a.hang(first, n)
+	a.pushFree(first, n)
 	return true
 }
 
@@ -264,7 +263,7 @@ func (a *arena) grow() bool {
 func (a *arena) trim() {
 	whole := listOf(segUnits)
 	for r := a.lists[whole]; r != 0 && a.live > a.maxSegs; r = a.lists[whole] {
-		a.unhang(r, a.head(r))
+		a.removeFree(r, a.head(r))
 		a.segs[r>>segShift] = nil
 		a.live--
 	}

@@ -37,12 +37,12 @@ func (sh *shard) check() error {
 			if n < minUnits || off+n > segUnits {
 				return fmt.Errorf("extent %d of %d units", r, n)
 			}
-			if (h.word()&flagPrevFre != 0) != prevFree {
+			if (h.word()&flagPrevFree != 0) != prevFree {
 				return fmt.Errorf("extent %d believes its neighbour's freedom is %v", r, !prevFree)
 			}
 			if prevFree = !h.used(); prevFree {
-				if h.word()&flagPrevFre != 0 {
-					return fmt.Errorf("free extent %d was not melted", r)
+				if h.word()&flagPrevFree != 0 {
+					return fmt.Errorf("free extent %d was not coalesced", r)
 				}
 				if foot := le.Uint32(sh.at(r)[n<<unitShift-4:]); foot != n {
 					return fmt.Errorf("free extent %d of %d units ends with %d", r, n, foot)

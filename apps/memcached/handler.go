@@ -152,7 +152,7 @@ type packetHandler struct{ srv *Server }
 // OnPacket implements socketapi.PacketHandler.
 func (h packetHandler) OnPacket(p *socketapi.Packet) {
 	w := h.srv.packets.Get().(*work)
-	w.s.cell = h.srv.tally.At(p.Shard().Index())
+	w.s.cell = h.srv.tally.At(p.Shard())
 	w.out = w.s.answer(p.Data, w.out[:udpHeader], p)
 	h.srv.packets.Put(w)
 }

@@ -12,6 +12,7 @@ import (
 	"shardnet/driver/memnic"
 	"shardnet/socketapi"
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // Patience is how long a connection of Rig.Dial waits for anything.
@@ -56,11 +57,11 @@ func Each(t *testing.T, f func(t *testing.T, api API)) {
 
 func (api API) handler() bool { return api == Handler || api == FastHandler }
 
-func (api API) transport() stack.Transport {
+func (api API) transport() flow.Transport {
 	if api == FastConn || api == FastHandler {
-		return stack.TransportFast
+		return flow.TransportFast
 	}
-	return stack.TransportNetstack
+	return flow.TransportNetstack
 }
 
 // CloseWriter is what a connection of Rig.Dial has for "tcp".
@@ -143,7 +144,7 @@ func (api API) Serve(t testing.TB, app App, closed error) *Rig {
 
 // cable starts the server's stack, of two shards, and the client's, with the same
 // TCP.
-func (r *Rig) cable(t testing.TB, tcp stack.Transport) *stack.Stack {
+func (r *Rig) cable(t testing.TB, tcp flow.Transport) *stack.Stack {
 	t.Helper()
 	a, b, err := memnic.NewPair(&memnic.Config{A: memnic.End{Queues: 2}})
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // A serverProcess is a stack in a process of its own, on one CPU, whose CPU time
@@ -97,10 +98,10 @@ func (p *serverProcess) cpu(t testing.TB) time.Duration {
 func serveChild(iface, kind string) error {
 	runtime.GOMAXPROCS(1)
 	cfg := stackConfig()
-	cfg.Transport = stack.TransportNetstack
+	cfg.Transport = flow.TransportNetstack
 	switch {
 	case strings.Contains(kind, "fast"):
-		cfg.Transport = stack.TransportFast
+		cfg.Transport = flow.TransportFast
 	}
 	if strings.Contains(kind, "pinned") {
 		cfg.CPUs = []int{0}
@@ -149,17 +150,15 @@ func dataPathGoroutines() int {
 
 // serveTasks echoes on the shard's loop, without a goroutine a connection.
 func serveTasks(sh *stack.Shard, port uint16) error {
-	l, err := sh.ListenTCP(netip.AddrPortFrom(netip.IPv6Unspecified(), port), stack.SocketOptions{})
+	l, err := sh.ListenTCP(netip.AddrPortFrom(netip.IPv6Unspecified(), port), flow.SocketOptions{})
 	if err != nil {
 		return err
 	}
-	return sh.Serve(l, &acceptTask{sh: sh, l: l})
+	l.Serve(&acceptTask{l: l})
+	return nil
 }
 
-type acceptTask struct {
-	sh *stack.Shard
-	l  stack.Listener
-}
+type acceptTask struct{ l flow.Listener }
 
 func (a *acceptTask) RunOnShard() {
 	for {
@@ -167,21 +166,19 @@ func (a *acceptTask) RunOnShard() {
 		if err != nil {
 			return
 		}
-		if a.sh.Serve(f, &echoTask{f: f, buf: make([]byte, 2048)}) != nil {
-			f.Abort()
-		}
+		f.Serve(&echoTask{f: f, buf: make([]byte, 2048)})
 	}
 }
 
 type echoTask struct {
-	f   stack.Flow
+	f   flow.Flow
 	buf []byte
 }
 
 func (e *echoTask) RunOnShard() {
 	for {
 		n, err := e.f.Read(e.buf)
-		if err == stack.ErrWouldBlock {
+		if err == flow.ErrWouldBlock {
 			return
 		}
 		if err == nil {

@@ -13,23 +13,24 @@ import (
 
 	"shardnet/stack"
 	"shardnet/stack/drop"
+	"shardnet/stack/flow"
 )
 
-// datagramFunc is a stack.DatagramHandler.
-type datagramFunc func(d *stack.Datagram)
+// datagramFunc is a flow.DatagramHandler.
+type datagramFunc func(d *flow.Datagram)
 
-func (f datagramFunc) HandleDatagram(d *stack.Datagram) { f(d) }
+func (f datagramFunc) HandleDatagram(d *flow.Datagram) { f(d) }
 
 // handleDatagrams has h answer port on every address and shard of st.
-func handleDatagrams(t testing.TB, st *stack.Stack, port uint16, h stack.DatagramHandler) {
+func handleDatagrams(t testing.TB, st *stack.Stack, port uint16, h flow.DatagramHandler) {
 	t.Helper()
 	for i := range st.Shards() {
 		sh := st.Shard(i)
-		f, err := sh.ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), port), stack.SocketOptions{})
+		f, err := sh.ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), port), flow.SocketOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := sh.HandleDatagrams(f, h); err != nil {
+		if err := f.HandleDatagrams(h); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -49,12 +50,12 @@ func pattern(n int) []byte {
 // no other. Wrong checksums the kernel drops.
 func TestDatagramHandlerAndKernel(t *testing.T) {
 	eachDriver(t, 2, func(t *testing.T, l *lan, st *stack.Stack) {
-		handleDatagrams(t, st, 7, datagramFunc(func(d *stack.Datagram) {
+		handleDatagrams(t, st, 7, datagramFunc(func(d *flow.Datagram) {
 			if err := d.Reply(d.Data); err != nil {
 				t.Errorf("reply of %d bytes: %v", len(d.Data), err)
 			}
 		}))
-		handleDatagrams(t, st, 8, datagramFunc(func(d *stack.Datagram) { // as long as the question says
+		handleDatagrams(t, st, 8, datagramFunc(func(d *flow.Datagram) { // as long as the question says
 			var n int
 			fmt.Sscan(string(d.Data), &n)
 			if err := d.Reply(pattern(n)); err != nil {
@@ -96,13 +97,13 @@ func TestDatagramHandlerAndKernel(t *testing.T) {
 func TestDialUDPKernel(t *testing.T) {
 	eachDriver(t, 2, func(t *testing.T, l *lan, st *stack.Stack) {
 		for _, host := range []netip.Addr{kernel4, kernel6} {
-			f, err := st.Shard(1).DialUDP(netip.AddrPort{}, netip.AddrPortFrom(host, 4000), stack.SocketOptions{})
+			f, err := st.Shard(1).DialUDP(netip.AddrPort{}, netip.AddrPortFrom(host, 4000), flow.SocketOptions{})
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer f.Close()
 			ready := make(chan struct{}, 1)
-			f.Notify(func(stack.Events) {
+			f.Notify(func(flow.Events) {
 				select {
 				case ready <- struct{}{}:
 				default:
@@ -112,7 +113,7 @@ func TestDialUDPKernel(t *testing.T) {
 			read := func() (int, error) {
 				for {
 					n, _, err := f.ReadFrom(buf)
-					if err != stack.ErrWouldBlock {
+					if err != flow.ErrWouldBlock {
 						return n, err
 					}
 					select {
@@ -129,7 +130,7 @@ func TestDialUDPKernel(t *testing.T) {
 				if _, err := read(); err != syscall.ECONNREFUSED {
 					t.Errorf("%v: port refused: %v", host, err)
 				}
-				if _, _, err := f.ReadFrom(buf); err != stack.ErrWouldBlock {
+				if _, _, err := f.ReadFrom(buf); err != flow.ErrWouldBlock {
 					t.Errorf("%v: told twice: %v", host, err)
 				}
 			}
@@ -171,12 +172,12 @@ func TestDialUDPKernel(t *testing.T) {
 // stack's own addresses.)
 func TestDatagramsFollowTheKernelsMAC(t *testing.T) {
 	eachDriver(t, 1, func(t *testing.T, l *lan, st *stack.Stack) {
-		f, err := st.Shard(0).ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), 9), stack.SocketOptions{})
+		f, err := st.Shard(0).ListenUDP(netip.AddrPortFrom(netip.IPv6Unspecified(), 9), flow.SocketOptions{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		ready := make(chan struct{}, 1)
-		f.Notify(func(stack.Events) {
+		f.Notify(func(flow.Events) {
 			select {
 			case ready <- struct{}{}:
 			default:
@@ -198,7 +199,7 @@ func TestDatagramsFollowTheKernelsMAC(t *testing.T) {
 					t.Fatal(err)
 				}
 				n, from, err := f.ReadFrom(buf)
-				for err == stack.ErrWouldBlock {
+				for err == flow.ErrWouldBlock {
 					select {
 					case <-ready:
 					case <-time.After(10 * time.Second):

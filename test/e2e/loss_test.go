@@ -19,10 +19,11 @@ import (
 	"shardnet/driver/fault"
 	"shardnet/socketapi"
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // transports are the TCPs that are put to the test.
-var transports = []stack.Transport{stack.TransportNetstack, stack.TransportFast}
+var transports = []flow.Transport{flow.TransportNetstack, flow.TransportFast}
 
 // loss is the network that peers meet over in these tests, in both directions.
 var loss = fault.Config{Drop: 0.01, Reorder: 0.02, Seed: 7}
@@ -34,7 +35,7 @@ var soaking = os.Getenv("SHARDNET_SOAK") != ""
 // lossTransfer is how much is moved over a bad network, and for how long at most.
 // Netstack gets a few megabytes a second through one, so in an ordinary run it is
 // given less.
-func lossTransfer(transport stack.Transport) (size int64, limit time.Duration) {
+func lossTransfer(transport flow.Transport) (size int64, limit time.Duration) {
 	size, limit = 32<<20, time.Minute
 	switch {
 	case soaking:
@@ -42,14 +43,14 @@ func lossTransfer(transport stack.Transport) (size int64, limit time.Duration) {
 	case raceEnabled || testing.Short():
 		size /= 4
 	}
-	if transport == stack.TransportNetstack {
+	if transport == flow.TransportNetstack {
 		size /= 16
 	}
 	return size, limit
 }
 
 // startLossy is start on a network that loses and reorders.
-func (l *lan) startLossy(t *testing.T, transport stack.Transport) *stack.Stack {
+func (l *lan) startLossy(t *testing.T, transport flow.Transport) *stack.Stack {
 	t.Helper()
 	dev, err := l.openDevice("afxdp")
 	if err != nil {
@@ -136,7 +137,7 @@ func eachLossy(t *testing.T, f func(t *testing.T, l *lan, st *stack.Stack, size 
 			size, limit := lossTransfer(transport)
 			f(t, l, st, size, limit)
 			s := st.Stats()
-			if ours := s.ToEngine > 0; ours != (transport == stack.TransportFast) {
+			if ours := s.ToEngine > 0; ours != (transport == flow.TransportFast) {
 				t.Errorf("%d segments went to the shards' own TCP", s.ToEngine)
 			}
 			t.Logf("%d segments sent again of %d packets", s.Retransmits, s.Queue.TxPackets)

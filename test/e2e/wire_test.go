@@ -12,7 +12,7 @@ import (
 	"shardnet/driver"
 	"shardnet/driver/afxdp"
 	"shardnet/driver/fault"
-	"shardnet/stack"
+	"shardnet/stack/flow"
 	"shardnet/test/netlab"
 )
 
@@ -124,7 +124,7 @@ func TestKernelToKernelUnderLoss(t *testing.T) {
 		}
 		return c, accepted(t, ln)
 	}
-	size, limit := lossTransfer(stack.TransportDefault)
+	size, limit := lossTransfer(flow.TransportDefault)
 	c, s := ends()
 	send(t, "kernel's client to kernel's server", c, s, size, limit)
 	c, s = ends()

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"shardnet/driver/fault"
-	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // soaking says that tests are to take their time.
@@ -43,9 +43,9 @@ var cables = []struct {
 // be needed than after the first few.
 func TestChurn(t *testing.T) {
 	for _, tc := range []struct {
-		transport stack.Transport
+		transport flow.Transport
 		share     time.Duration // of the soak: it is about our own TCP
-	}{{stack.TransportNetstack, 10}, {stack.TransportFast, 1}} {
+	}{{flow.TransportNetstack, 10}, {flow.TransportFast, 1}} {
 		t.Run("tcp="+tc.transport.String(), func(t *testing.T) {
 			total, round := 2*time.Second, 150*time.Millisecond
 			if soaking {

@@ -21,6 +21,7 @@ import (
 	"shardnet/driver/memnic"
 	"shardnet/socketapi"
 	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // world is two stacks on a cable, each with a server of net.Conns and one of events,
@@ -59,10 +60,10 @@ const (
 var keepAlive = net.KeepAliveConfig{Enable: true, Idle: time.Second, Interval: time.Second, Count: 10}
 
 // newWorld starts a world. With loss, the cable is a bad one.
-func newWorld(t *testing.T, transport stack.Transport, shards int, loss fault.Config) *world {
+func newWorld(t *testing.T, transport flow.Transport, shards int, loss fault.Config) *world {
 	t.Helper()
 	w := &world{t: t, name: fmt.Sprintf("shards=%d fault=%v", shards, loss), excuses: excuses}
-	if transport == stack.TransportNetstack {
+	if transport == flow.TransportNetstack {
 		// What it says at times of a connection that the peer has closed and left.
 		w.excuses = append(slices.Clone(excuses), syscall.ECONNABORTED)
 	}

@@ -20,6 +20,7 @@ import (
 	"shardnet/driver/afxdp"
 	"shardnet/socketapi"
 	"shardnet/stack"
+	"shardnet/stack/flow"
 	"shardnet/test/netlab"
 )
 
@@ -102,7 +103,7 @@ func newTarget(t testing.TB, name string) *target {
 	if name == kernel {
 		err = g.onKernel(e)
 	} else {
-		err = g.onStack(t, e, map[string]stack.Transport{netstack: stack.TransportNetstack, fast: stack.TransportFast}[name])
+		err = g.onStack(t, e, map[string]flow.Transport{netstack: flow.TransportNetstack, fast: flow.TransportFast}[name])
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -187,7 +188,7 @@ func control(l *net.TCPListener, f func(fd int) error) error {
 }
 
 // onStack makes a stack over AF_XDP the target.
-func (g *target) onStack(t testing.TB, end *netlab.Interface, tr stack.Transport) error {
+func (g *target) onStack(t testing.TB, end *netlab.Interface, tr flow.Transport) error {
 	var dev *afxdp.Device
 	err := end.Host.Do(func() (err error) {
 		dev, err = afxdp.Open(&afxdp.Config{Interface: end.Name, Addresses: []netip.Addr{target4.Addr(), target6.Addr()}})

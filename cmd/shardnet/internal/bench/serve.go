@@ -20,6 +20,7 @@ import (
 	"shardnet/driver"
 	"shardnet/stack"
 	"shardnet/stack/drop"
+	"shardnet/stack/flow"
 )
 
 // Kinds of server. A peer has a name of its own.
@@ -51,14 +52,14 @@ func kernelSockets(kind string) bool {
 // stackServer is how a kind of server uses our stack.
 type stackServer struct {
 	events    bool // callbacks, not goroutines
-	transport stack.Transport
+	transport flow.Transport
 }
 
 var stackServers = map[string]stackServer{
-	Handler:     {true, stack.TransportNetstack},
-	HandlerFast: {true, stack.TransportFast},
-	Conn:        {false, stack.TransportNetstack},
-	ConnFast:    {false, stack.TransportFast},
+	Handler:     {true, flow.TransportNetstack},
+	HandlerFast: {true, flow.TransportFast},
+	Conn:        {false, flow.TransportNetstack},
+	ConnFast:    {false, flow.TransportFast},
 }
 
 // ServerConfig says what one server process serves, and on what.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"shardnet/cmd/shardnet/internal/serve"
+	"shardnet/cmd/shardnet/internal/runner"
 	"shardnet/stack"
 )
 
@@ -33,9 +33,9 @@ type network struct {
 
 // register adds the flags to cmd; port is the default port.
 func (n *network) register(cmd *cobra.Command, port int) {
-	n.driver = choice{serve.Drivers[0], serve.Drivers}
-	n.mode = choice{serve.Modes[0], serve.Modes}
-	n.api, n.tcp = choice{"", serve.APIs}, choice{"", serve.Transports}
+	n.driver = choice{runner.Drivers[0], runner.Drivers}
+	n.mode = choice{runner.Modes[0], runner.Modes}
+	n.api, n.tcp = choice{"", runner.APIs}, choice{"", runner.Transports}
 	f := cmd.Flags()
 	f.SortFlags = false
 	f.StringVarP(&n.iface, "interface", "i", "", "network interface to serve on")
@@ -61,7 +61,7 @@ func (n *network) register(cmd *cobra.Command, port int) {
 }
 
 // config is what the flags say.
-func (n *network) config(std Streams) (*serve.Config, error) {
+func (n *network) config(std Streams) (*runner.Config, error) {
 	if n.spin < 0 {
 		return nil, fmt.Errorf("spin %v is negative: give --spin a duration such as 50us, or 0 to not poll", n.spin)
 	}
@@ -73,7 +73,7 @@ func (n *network) config(std Streams) (*serve.Config, error) {
 	if n.tcpMemory < 0 || n.tcpMemory > most {
 		return nil, fmt.Errorf("memory of %d MiB can't be: give --tcp-memory 1 or more", n.tcpMemory)
 	}
-	return &serve.Config{
+	return &runner.Config{
 		Driver:    n.driver.value,
 		Mode:      n.mode.value,
 		BusyPoll:  n.busyPoll,

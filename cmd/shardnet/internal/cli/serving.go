@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"shardnet/apps/memcached"
-	"shardnet/cmd/shardnet/internal/serve"
+	"shardnet/cmd/shardnet/internal/runner"
 )
 
 // Ports of the services, as IANA has them.
@@ -26,7 +26,7 @@ func newEcho(std Streams) *cobra.Command {
 	}
 	n.register(cmd, echoPort)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		return n.run(cmd.Context(), std, serve.Echo())
+		return n.run(cmd.Context(), std, runner.Echo())
 	}
 	return cmd
 }
@@ -62,13 +62,13 @@ func newMemcached(std Streams) *cobra.Command {
 			return fmt.Errorf("%w: change --memory or --max-item-size", err)
 		}
 		defer store.Close()
-		return n.run(cmd.Context(), std, serve.Memcached(store, udp))
+		return n.run(cmd.Context(), std, runner.Memcached(store, udp))
 	}
 	return cmd
 }
 
 // run serves app as the flags say.
-func (n *network) run(ctx context.Context, std Streams, app *serve.App) error {
+func (n *network) run(ctx context.Context, std Streams, app *runner.App) error {
 	cfg, err := n.config(std)
 	if err != nil {
 		return err
@@ -76,5 +76,5 @@ func (n *network) run(ctx context.Context, std Streams, app *serve.App) error {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	n.untilEnd(std.In, stop)
-	return serve.Run(ctx, cfg, app)
+	return runner.Run(ctx, cfg, app)
 }

@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"shardnet/cmd/shardnet/internal/load"
-	"shardnet/cmd/shardnet/internal/serve"
+	"shardnet/cmd/shardnet/internal/runner"
 )
 
 func TestTable(t *testing.T) {
@@ -22,10 +22,10 @@ func TestTable(t *testing.T) {
 // TestRowVerify: a shard that had nothing to do is wrong, though every answer was
 // right.
 func TestRowVerify(t *testing.T) {
-	sum := func(n ...uint64) *serve.Summary {
-		var s serve.Summary
+	sum := func(n ...uint64) *runner.Summary {
+		var s runner.Summary
 		for _, c := range n {
-			s.Shards = append(s.Shards, serve.ShardCounters{Connections: c, Datagrams: 2 * c, WrongShard: 1})
+			s.Shards = append(s.Shards, runner.ShardCounters{Connections: c, Datagrams: 2 * c, WrongShard: 1})
 		}
 		return &s
 	}
@@ -33,7 +33,7 @@ func TestRowVerify(t *testing.T) {
 		name string
 		row  Row
 		w    load.Workload
-		sum  *serve.Summary
+		sum  *runner.Summary
 		want string
 	}{
 		{"good", Row{Server: "shardnet"}, load.EchoTCP, sum(3, 4), ""},

@@ -12,7 +12,7 @@ import (
 
 	"shardnet/apps/memcached"
 	"shardnet/cmd/shardnet/internal/load"
-	"shardnet/cmd/shardnet/internal/serve"
+	"shardnet/cmd/shardnet/internal/runner"
 )
 
 // memory is the place that needs no privilege: all in this process, our servers on
@@ -42,7 +42,7 @@ func (m *memory) dial(kind string) load.Dial {
 
 func (m *memory) serve(ctx context.Context, name string, _ []string, kind string) (*server, error) {
 	r, w := io.Pipe()
-	cfg := &serve.Config{
+	cfg := &runner.Config{
 		Driver: "mem", Shards: shards, Port: port, JSON: true, Output: w,
 		Logger:        slog.New(slog.NewTextHandler(m.cfg.Log, &slog.HandlerOptions{Level: slog.LevelWarn})),
 		CheckTime:     m.cfg.Duration,
@@ -57,7 +57,7 @@ func (m *memory) serve(ctx context.Context, name string, _ []string, kind string
 		}
 		cfg.Port = free
 	}
-	app := serve.Echo()
+	app := runner.Echo()
 	closeStore := func() {}
 	if name == "memcached" {
 		store, err := memcached.NewStore(nil)
@@ -65,13 +65,13 @@ func (m *memory) serve(ctx context.Context, name string, _ []string, kind string
 			return nil, err
 		}
 		closeStore = store.Close
-		app = serve.Memcached(store, true)
+		app = runner.Memcached(store, true)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
 	go func() {
 		defer closeStore()
-		err := serve.Run(ctx, cfg, app)
+		err := runner.Run(ctx, cfg, app)
 		done <- err
 		w.Close()
 	}()

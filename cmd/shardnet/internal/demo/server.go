@@ -7,7 +7,7 @@ import (
 	"io"
 	"time"
 
-	"shardnet/cmd/shardnet/internal/serve"
+	"shardnet/cmd/shardnet/internal/runner"
 )
 
 // server is a running server, heard through its report in JSON.
@@ -69,8 +69,8 @@ func (s *server) expect(kind string, into any) error {
 }
 
 // started waits for the start-up line.
-func (s *server) started() (*serve.Start, error) {
-	start := new(serve.Start)
+func (s *server) started() (*runner.Start, error) {
+	start := new(runner.Start)
 	return start, s.expect("serving", start)
 }
 
@@ -78,7 +78,7 @@ func (s *server) started() (*serve.Start, error) {
 func (s *server) checks(n int) ([]Row, error) {
 	var rows []Row
 	for range n {
-		var c serve.Check
+		var c runner.Check
 		if err := s.expect("checked", &c); err != nil {
 			return nil, err
 		}
@@ -92,9 +92,9 @@ func (s *server) checks(n int) ([]Row, error) {
 }
 
 // stop ends the server in order and returns its summary.
-func (s *server) stop() (*serve.Summary, error) {
+func (s *server) stop() (*runner.Summary, error) {
 	s.finish()
-	sum := new(serve.Summary)
+	sum := new(runner.Summary)
 	if err := s.expect("stopped", sum); err != nil {
 		return nil, err
 	}

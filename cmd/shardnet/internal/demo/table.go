@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 
 	"shardnet/cmd/shardnet/internal/load"
-	"shardnet/cmd/shardnet/internal/serve"
+	"shardnet/cmd/shardnet/internal/runner"
 )
 
 func measured(w load.Workload, r *load.Result) Row {
@@ -21,7 +21,7 @@ func measured(w load.Workload, r *load.Result) Row {
 }
 
 // count takes from a server's summary what belongs to the row.
-func (r *Row) count(w load.Workload, sum *serve.Summary) {
+func (r *Row) count(w load.Workload, sum *runner.Summary) {
 	ours := r.Server == "shardnet"
 	if w.Network == "udp" && !ours {
 		return

@@ -6,29 +6,29 @@ import (
 	"sync/atomic"
 )
 
-// homes remembers on which shard a peer was last heard. It is a cache of fixed
-// size without locks: a slot holds the last peer that fell on it, and a wrong or
-// forgotten entry costs a datagram that leaves from another shard, no more. So
-// neither many peers nor hostile ones can make it grow or harm.
-type homes struct {
-	slots [1 << homeBits]atomic.Uint32 // 0, or 16 bits of hash and the shard + 1
+// peerShardCache remembers on which shard a peer was last heard. It has a fixed size
+// and no locks. A slot holds the last peer whose hash selected it. After a wrong or
+// lost entry a datagram leaves from another shard, and nothing worse happens: so
+// neither many peers nor hostile ones do harm.
+type peerShardCache struct {
+	slots [1 << peerShardBits]atomic.Uint32 // 0, or 16 bits of hash and the shard + 1
 }
 
-const homeBits = 10
+const peerShardBits = 10
 
 // set notes that a was heard on shard.
-func (h *homes) set(a netip.AddrPort, shard int) {
+func (c *peerShardCache) set(a netip.AddrPort, shard int) {
 	hash := hashAddr(a)
 	v := uint32(hash)&^0xffff | uint32(shard+1)&0xffff
-	if s := &h.slots[hash>>(64-homeBits)]; s.Load() != v {
+	if s := &c.slots[hash>>(64-peerShardBits)]; s.Load() != v {
 		s.Store(v)
 	}
 }
 
 // get returns where a was last heard, or a choice that is always the same for a.
-func (h *homes) get(a netip.AddrPort, shards int) int {
+func (c *peerShardCache) get(a netip.AddrPort, shards int) int {
 	hash := hashAddr(a)
-	v := h.slots[hash>>(64-homeBits)].Load()
+	v := c.slots[hash>>(64-peerShardBits)].Load()
 	if i := int(v&0xffff) - 1; i >= 0 && i < shards && v>>16 == uint32(hash)>>16 {
 		return i
 	}

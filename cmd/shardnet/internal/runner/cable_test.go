@@ -1,4 +1,4 @@
-package serve
+package runner
 
 import (
 	"net/netip"

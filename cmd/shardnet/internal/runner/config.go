@@ -1,4 +1,4 @@
-package serve
+package runner
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"shardnet/driver/fault"
-	"shardnet/stack"
+	"shardnet/stack/flow"
 )
 
 // Drivers are the names of what an app can be served on.
@@ -138,11 +138,11 @@ func setDefault[T comparable](v *T, to T) {
 }
 
 // transport is the stack's TCP.
-func (c *Config) transport() stack.Transport {
+func (c *Config) transport() flow.Transport {
 	if c.Transport == transportFast {
-		return stack.TransportFast
+		return flow.TransportFast
 	}
-	return stack.TransportNetstack
+	return flow.TransportNetstack
 }
 
 func (c *Config) checkAPI() error {
