@@ -1,4 +1,3 @@
-// Package loop is what the parts of a shard see of the loop that runs them.
 package loop
 
 import "shardnet/stack/flow"

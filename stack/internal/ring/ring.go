@@ -1,4 +1,3 @@
-// Package ring hands frames from one shard to another.
 package ring
 
 import "sync/atomic"

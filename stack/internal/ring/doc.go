@@ -1,0 +1,2 @@
+// Package ring hands frames from one shard to another.
+package ring
