@@ -29,11 +29,7 @@ var cycleExempt = []string{module + "/stack/tcp"}
 // cycleExceptions lists packages that are known to have a larger cycle, with its
 // present size. TestCycles fails when such a cycle is smaller than that: lower the
 // number then, or remove the line.
-var cycleExceptions = map[string]int{
-	// The shard, its transmitter, its UDP and both TCPs are one package still. They
-	// are to become packages below stack/internal.
-	module + "/stack": 28,
-}
+var cycleExceptions = map[string]int{}
 
 // TestCycles computes the reference cycles between the files of each package, as
 // it is built for Linux and without its tests.

@@ -26,6 +26,13 @@ type importRule struct {
 	why   string
 }
 
+// shardParts are the packages that the parts of a shard share.
+var shardParts = []string{
+	module + "/driver/wire", module + "/stack/flow", module + "/stack/drop", module + "/stack/tcp",
+	module + "/stack/internal/clock", module + "/stack/internal/counter", module + "/stack/internal/loop",
+	module + "/stack/internal/steer", module + "/stack/internal/txq",
+}
+
 var importRules = []importRule{
 	{
 		folder: "driver",
@@ -53,15 +60,72 @@ var importRules = []importRule{
 		why: "a driver moves frames, under any stack",
 	},
 	{
-		folder: "stack/...",
+		folder: "stack/flow/...",
+		why:    "the contract holds no code of the stack, so that a fake of it needs none",
+	},
+	{
+		folder: "stack/drop/...",
+		why:    "the reasons are names, for every package",
+	},
+	{
+		folder: "stack/tcp/...",
+		allow:  []string{module + "/driver/wire", module + "/stack/flow"},
+		why:    "the TCP engine is a pure state machine",
+	},
+	{
+		folder: "stack/internal/clock/...",
+		why:    "time depends on nothing",
+	},
+	{
+		folder: "stack/internal/ring/...",
+		why:    "the ring depends on nothing",
+	},
+	{
+		folder: "stack/internal/counter/...",
+		allow:  []string{module + "/stack/drop"},
+		why:    "counters are counted by all parts of a shard",
+	},
+	{
+		folder: "stack/internal/loop/...",
+		allow:  []string{module + "/stack/flow"},
+		why:    "the parts of a shard see its loop by this alone",
+	},
+	{
+		folder: "stack/internal/steer/...",
+		allow:  []string{module + "/driver/wire"},
+		why:    "whose a packet is depends on its headers",
+	},
+	{
+		folder: "stack/internal/txq/...",
+		allow:  []string{module + "/driver", module + "/driver/wire", module + "/stack/drop"},
+		why:    "the transmit queue is below netstack, UDP and the TCP engine",
+	},
+	{
+		folder: "stack/internal/netstack/...",
 		// x/time/rate is in the signature of netstack's SetICMPLimit.
-		allow: []string{module + "/driver", module + "/driver/rss", module + "/driver/wire", module + "/stack/...", gvisor + "/...", "golang.org/x/sys/...", "golang.org/x/time/rate"},
-		why:   "the stack runs on any driver, and under any application",
+		allow: append([]string{gvisor + "/...", "golang.org/x/time/rate", module + "/stack/internal/netstack/tcpinline"}, shardParts...),
+		why:   "gVisor is below this package and nowhere else; UDP and the TCP engine's adapter stand on it",
+	},
+	{
+		folder: "stack/internal/udp/...",
+		allow:  append([]string{module + "/driver", module + "/stack/internal/netstack"}, shardParts...),
+		why:    "UDP stands on netstack's ports and its slow path",
+	},
+	{
+		folder: "stack/internal/enginetcp/...",
+		allow:  append([]string{module + "/driver", module + "/stack/internal/netstack"}, shardParts...),
+		why:    "the TCP engine's adapter stands on netstack's ports and its slow path",
+	},
+	{
+		folder: "stack/...",
+		allow:  []string{module + "/driver", module + "/driver/rss", module + "/driver/wire", module + "/stack/...", "golang.org/x/sys/..."},
+		deny:   []string{module + "/stack/internal/netstack/tcpinline"},
+		why:    "the stack runs on any driver, and under any application",
 	},
 	{
 		folder: "socketapi/...",
-		allow:  []string{module + "/stack", module + "/socketapi/..."},
-		why:    "socketapi stands on stack's flow contract, so that another TCP fits below it; gVisor's types and errors end in stack",
+		allow:  []string{module + "/stack", module + "/stack/flow", module + "/socketapi/..."},
+		why:    "socketapi stands on the contract, so that another TCP fits below it; gVisor's types and errors end in stack",
 	},
 	{
 		folder: "apps/...",
