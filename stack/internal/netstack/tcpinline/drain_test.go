@@ -21,7 +21,7 @@ import (
 // TestVersion fails when go.mod has another netstack than the one that was read:
 // read transport/tcp/dispatcher.go again, then change Version.
 func TestVersion(t *testing.T) {
-	mod, err := os.ReadFile("../../../go.mod")
+	mod, err := os.ReadFile("../../../../go.mod")
 	if err != nil {
 		t.Fatal(err)
 	}
