@@ -3,6 +3,7 @@ package driver
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"time"
 )
 
@@ -108,6 +109,11 @@ type Info struct {
 	TxRing    int              // entries of each TX ring
 	Offloads  Offloads
 	RSS       *RSS // nil when how the device spreads flows is not known
+
+	// Addresses are those whose packets the device redirects to its queues, each with
+	// the prefix length of its subnet, as they were given to it. Packets to others it
+	// leaves to the host. None means that it delivers whatever arrives.
+	Addresses []netip.Prefix
 }
 
 // Offloads is what the device does for, or demands of, the stack's checksums.

@@ -1,7 +1,6 @@
 package afxdp
 
 import (
-	"net/netip"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -17,7 +16,7 @@ func TestBusyPoll(t *testing.T) {
 	for _, busy := range []bool{true, false} {
 		var dev *Device
 		err := a.Host.Do(func() (err error) {
-			dev, err = Open(&Config{Interface: a.Name, Addresses: []netip.Addr{netip.MustParseAddr("198.18.0.9")}, BusyPoll: busy})
+			dev, err = Open(&Config{Interface: a.Name, Addresses: addresses("198.18.0.9"), BusyPoll: busy})
 			return err
 		})
 		if err != nil {

@@ -25,7 +25,7 @@ func conform(t *testing.T, mtu, packets int) {
 		open := func(i *netlab.Interface, addr netip.Prefix, rx, tx, frames int) (dev *Device) {
 			err := i.Host.Do(func() (err error) {
 				dev, err = Open(&Config{
-					Interface: i.Name, Addresses: []netip.Addr{addr.Addr()}, RxRing: rx, TxRing: tx, Frames: frames, Mode: Copy,
+					Interface: i.Name, Addresses: []netip.Prefix{addr}, RxRing: rx, TxRing: tx, Frames: frames, Mode: Copy,
 				})
 				return err
 			})

@@ -3,7 +3,7 @@
 //
 //	dev, err := afxdp.Open(&afxdp.Config{
 //		Interface: "eth1",
-//		Addresses: []netip.Addr{netip.MustParseAddr("198.18.0.2")},
+//		Addresses: []netip.Prefix{netip.MustParsePrefix("198.18.0.2/24")},
 //	})
 //	if err != nil {
 //		return err // one line; errors.Is(err, afxdp.ErrProgramExists) and so on

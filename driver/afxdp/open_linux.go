@@ -162,6 +162,7 @@ func openMode(c Config, link *preflight.Link, l layout, mode Mode) (_ *Device, e
 		TxRing:    c.TxRing,
 		Offloads:  driver.Offloads{RxChecksumPartial: link.ChecksumPartial()},
 		RSS:       link.RSS(),
+		Addresses: c.Addresses,
 	}
 	return d, nil
 }

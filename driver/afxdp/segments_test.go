@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net"
-	"net/netip"
 	"testing"
 	"time"
 
@@ -164,7 +163,7 @@ func testTransmitSegments(t *testing.T, mtu int) {
 	open := func(i *netlab.Interface, addr string, plain bool) (dev *Device) {
 		t.Helper()
 		if err := i.Host.Do(func() (err error) {
-			dev, err = Open(&Config{Interface: i.Name, Addresses: []netip.Addr{netip.MustParseAddr(addr), netip.MustParseAddr("2001:db8::" + addr[len(addr)-1:])}, Mode: Copy, NoSegmentation: plain})
+			dev, err = Open(&Config{Interface: i.Name, Addresses: addresses(addr, "2001:db8::"+addr[len(addr)-1:]), Mode: Copy, NoSegmentation: plain})
 			return err
 		}); err != nil {
 			t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"shardnet/driver/internal/preflight"
 )
@@ -19,10 +20,10 @@ type Config struct {
 	// in on the others goes to the kernel.
 	Queues int
 
-	// Addresses are those the stack owns: packets to them, and ARP and NDP for
-	// them, come to the queues; all others go on to the kernel. They must not be
-	// the host's.
-	Addresses []netip.Addr
+	// Addresses are those the stack owns, at least one, each with the prefix length
+	// of its subnet: packets to them, and ARP and NDP for them, come to the queues;
+	// all others go on to the kernel. They must not be the host's.
+	Addresses []netip.Prefix
 
 	// Mode is how frames are to pass; Auto is the best there is.
 	Mode Mode
@@ -68,6 +69,7 @@ func (c *Config) resolve() (Config, error) {
 		return Config{}, errors.New("no interface named")
 	}
 	r := *c
+	r.Addresses = slices.Clone(c.Addresses)
 	if r.RxRing == 0 {
 		r.RxRing = defaultRing
 	}

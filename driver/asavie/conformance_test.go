@@ -22,7 +22,7 @@ func TestConformance(t *testing.T) {
 		open := func(i *netlab.Interface, addr netip.Prefix, rx, tx, frames int) (dev *Device) {
 			err := i.Host.Do(func() (err error) {
 				dev, err = Open(&Config{
-					Interface: i.Name, Addresses: []netip.Addr{addr.Addr()}, RxRing: rx, TxRing: tx, Frames: frames,
+					Interface: i.Name, Addresses: []netip.Prefix{addr}, RxRing: rx, TxRing: tx, Frames: frames,
 				})
 				return err
 			})

@@ -4,7 +4,7 @@
 //
 //	dev, err := asavie.Open(&asavie.Config{
 //		Interface: "eth1",
-//		Addresses: []netip.Addr{netip.MustParseAddr("198.18.0.2")},
+//		Addresses: []netip.Prefix{netip.MustParsePrefix("198.18.0.2/24")},
 //	})
 //
 // # The library's traps, and what is done about them

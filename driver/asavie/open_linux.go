@@ -132,6 +132,7 @@ func openMode(c Config, link *preflight.Link, size int, mode Mode) (_ *Device, e
 		TxRing:    c.TxRing,
 		Offloads:  driver.Offloads{RxChecksumPartial: link.ChecksumPartial()},
 		RSS:       link.RSS(),
+		Addresses: c.Addresses,
 	}
 	return d, nil
 }

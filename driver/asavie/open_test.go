@@ -5,6 +5,7 @@ package asavie
 import (
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,9 @@ import (
 
 // openIn opens in the interface's namespace.
 func openIn(i *netlab.Interface, cfg Config) (dev *Device, err error) {
+	if cfg.Addresses == nil {
+		cfg.Addresses = addresses("198.18.0.200") // any
+	}
 	if cfg.Interface == "" {
 		cfg.Interface = i.Name
 	}
@@ -28,9 +32,11 @@ func openIn(i *netlab.Interface, cfg Config) (dev *Device, err error) {
 	return dev, err
 }
 
-func addresses(s ...string) (as []netip.Addr) {
+// addresses are those of s, in subnets of 256.
+func addresses(s ...string) (as []netip.Prefix) {
 	for _, s := range s {
-		as = append(as, netip.MustParseAddr(s))
+		a := netip.MustParseAddr(s)
+		as = append(as, netip.PrefixFrom(a, a.BitLen()-8))
 	}
 	return as
 }
@@ -162,6 +168,9 @@ func TestInfo(t *testing.T) {
 			t.Fatalf("%v: %v", tt.ask, err)
 		}
 		info := dev.Info()
+		if want := addresses("198.18.0.200"); !slices.Equal(info.Addresses, want) {
+			t.Errorf("redirects packets to %v, want %v", info.Addresses, want)
+		}
 		if info.Driver != "asavie" || info.Interface != a.Name || info.Mode != tt.want || info.Queues != 1 ||
 			info.MAC.String() != a.MAC.String() || !info.Offloads.RxChecksumPartial || info.RSS != nil {
 			t.Errorf("%v: Info is %+v, want mode %s, 1 queue", tt.ask, info, tt.want)

@@ -92,7 +92,7 @@ func testStatistics(r *rig) {
 // allocating.
 type mover struct {
 	a, b     []driver.Queue
-	me, peer station
+	me, peer host
 	size     int
 	fs, rx   []driver.Frame
 	seq      uint64
@@ -119,7 +119,7 @@ func newMover(r *rig) *mover {
 func (m *mover) send(q, n int) {
 	k := m.a[q].Alloc(m.fs[:n])
 	for i := range m.fs[:k] {
-		m.fs[i].Data = build(m.fs[i].Data, m.me, m.peer, label{uint16(m.seq % 64), m.seq + uint64(i)}, m.size)
+		m.fs[i].Data = build(m.fs[i].Data, m.me, m.peer, tag{uint16(m.seq % 64), m.seq + uint64(i)}, m.size)
 	}
 	took, err := m.a[q].Transmit(m.fs[:k])
 	m.fail(err)
@@ -143,7 +143,7 @@ func (m *mover) move() {
 				q.Release(m.rx[i : i+1])
 				continue
 			}
-			turn(m.rx[i].Data)
+			swapEndpoints(m.rx[i].Data)
 			keep = append(keep, m.rx[i])
 		}
 		for len(keep) > 0 {

@@ -3,6 +3,7 @@ package drivertest_test
 import (
 	"errors"
 	"net"
+	"net/netip"
 	"os"
 	"os/exec"
 	"strings"
@@ -108,6 +109,8 @@ var defects = map[string]defect{
 	"group MAC":        {caught: "Info", info: func(i *driver.Info) { i.MAC = net.HardwareAddr{1, 0, 0, 0, 0, 9} }},
 	"small frames":     {caught: "Info", info: func(i *driver.Info) { i.FrameSize = i.MTU }},
 	"table names none": {caught: "Info", info: func(i *driver.Info) { i.RSS = &driver.RSS{Key: i.RSS.Key, Table: []uint16{0, 9}} }},
+	"other address":    {caught: "Info", info: func(i *driver.Info) { i.Addresses = []netip.Prefix{netip.MustParsePrefix("198.18.0.9/24")} }},
+	"other subnet":     {caught: "Info", info: func(i *driver.Info) { i.Addresses = []netip.Prefix{netip.MustParsePrefix("198.18.0.1/16")} }},
 	"wrong key":        {caught: "RSS", info: func(i *driver.Info) { i.RSS = &driver.RSS{Key: make([]byte, 40), Table: i.RSS.Table} }},
 	"packet lost": {caught: "Batches", wrap: func(q *broken) {
 		q.send = func(fs []driver.Frame) (int, error) {

@@ -123,7 +123,7 @@ func testCloseKeepsLentFrames(r *rig) {
 	var held []driver.Frame
 	r.b.send(0, n, r.packetSize(300), 1, 0)
 	r.until("packets to hold", func() {
-		r.a.poll(func(_ int, fr *driver.Frame, l label) bool {
+		r.a.poll(func(_ int, fr *driver.Frame, l tag) bool {
 			r.a.check(fr, l)
 			held = append(held, *fr)
 			return true
@@ -139,7 +139,7 @@ func testCloseKeepsLentFrames(r *rig) {
 	for range 16 {
 		k := q.Alloc(fs)
 		for i := range fs[:k] {
-			fs[i].Data = build(fs[i].Data, r.b.me, r.b.peer, label{9, uint64(i)}, r.packetSize(300))
+			fs[i].Data = build(fs[i].Data, r.b.me, r.b.peer, tag{9, uint64(i)}, r.packetSize(300))
 		}
 		took, err := q.Transmit(fs[:k])
 		q.Release(fs[took:k])
@@ -150,7 +150,7 @@ func testCloseKeepsLentFrames(r *rig) {
 	}
 	runtime.GC()
 	for i, f := range held {
-		if !intact(f.Data, r.b.me, r.a.me, label{1, uint64(i)}, r.a.scratch) {
+		if !intact(f.Data, r.b.me, r.a.me, tag{1, uint64(i)}, r.a.scratch) {
 			r.Errorf("frame %d changed after Close: %x", i, f.Data)
 		}
 	}
@@ -203,7 +203,7 @@ func testCloseUnderTraffic(r *rig) {
 					if err == nil {
 						n = q.Alloc(fs[:batch/2])
 						for j := range fs[:n] {
-							fs[j].Data = build(fs[j].Data, b.me, b.peer, label{uint16(j), seq}, size)
+							fs[j].Data = build(fs[j].Data, b.me, b.peer, tag{uint16(j), seq}, size)
 						}
 						var took int
 						took, err = q.Transmit(fs[:n])
@@ -250,7 +250,7 @@ func echoTurn(q driver.Queue, fs []driver.Frame, wait bool) error {
 	}
 	for i := range fs[:n] {
 		if _, ok := parse(fs[i].Data); ok {
-			turn(fs[i].Data)
+			swapEndpoints(fs[i].Data)
 		}
 	}
 	took, err := q.Transmit(fs[:n])

@@ -29,10 +29,10 @@ func testMixedSizes(r *rig) {
 		rest = rest[n:]
 		want := r.b.arrived + n
 		r.until("packets to turn round", func() {
-			r.b.poll(func(q int, fr *driver.Frame, l label) bool {
+			r.b.poll(func(q int, fr *driver.Frame, l tag) bool {
 				r.b.check(fr, l)
 				size := min(sizes[len(sizes)-1-int(l.seq)%len(sizes)], cap(fr.Data))
-				fr.Data = build(fr.Data, r.b.me, r.b.peer, label{100 + uint16(q), answered[q]}, size)
+				fr.Data = build(fr.Data, r.b.me, r.b.peer, tag{100 + uint16(q), answered[q]}, size)
 				answered[q]++
 				r.b.transmit(q, []driver.Frame{*fr})
 				return true

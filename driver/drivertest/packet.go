@@ -20,28 +20,29 @@ const (
 	dstPort = 7
 )
 
-// station is an end of the cable as packets name it.
-type station struct {
-	mac [6]byte
-	ip  [4]byte
+// host is an end of the cable.
+type host struct {
+	addr netip.Prefix
+	ip   [4]byte // of addr
+	mac  [6]byte
 }
 
-func newStation(mac []byte, addr netip.Addr) station {
-	s := station{ip: addr.As4()}
-	copy(s.mac[:], mac)
-	return s
+func newHost(mac []byte, addr netip.Prefix) host {
+	h := host{addr: addr, ip: addr.Addr().As4()}
+	copy(h.mac[:], mac)
+	return h
 }
 
-// label is what tells the suite's packets apart. Packets of one flow keep their
+// tag is what tells the suite's packets apart. Packets of one flow keep their
 // order.
-type label struct {
+type tag struct {
 	flow uint16
 	seq  uint64
 }
 
 // build writes a packet of size bytes, headers included, into b's memory and
 // returns it. Every byte of it follows from the arguments.
-func build(b []byte, from, to station, l label, size int) []byte {
+func build(b []byte, from, to host, l tag, size int) []byte {
 	b = b[:size]
 	copy(b[0:], to.mac[:])
 	copy(b[6:], from.mac[:])
@@ -75,8 +76,8 @@ func build(b []byte, from, to station, l label, size int) []byte {
 	return b
 }
 
-// parse returns the label of one of the suite's packets; anything else is not ok.
-func parse(b []byte) (l label, ok bool) {
+// parse returns the tag of one of the suite's packets; anything else is not ok.
+func parse(b []byte) (l tag, ok bool) {
 	if len(b) < headers+16 || b[12] != 0x08 || b[13] != 0x00 || b[14] != 0x45 || b[23] != 17 ||
 		binary.BigEndian.Uint64(b[headers:]) != magic {
 		return l, false
@@ -87,12 +88,12 @@ func parse(b []byte) (l label, ok bool) {
 }
 
 // intact reports whether b is the packet that build makes of these arguments.
-func intact(b []byte, from, to station, l label, scratch []byte) bool {
+func intact(b []byte, from, to host, l tag, scratch []byte) bool {
 	return len(b) <= len(scratch) && bytes.Equal(b, build(scratch, from, to, l, len(b)))
 }
 
-// turn makes of a packet one to its sender.
-func turn(b []byte) {
+// swapEndpoints turns a packet into one to its sender.
+func swapEndpoints(b []byte) {
 	var x [6]byte
 	copy(x[:], b[0:6])
 	copy(b[0:6], b[6:12])

@@ -18,7 +18,7 @@ func testTransmitPartial(r *rig) {
 	for range 4 {
 		r.a.alloc(0, fs)
 		for i := range fs {
-			fs[i].Data = build(fs[i].Data, r.a.me, r.a.peer, label{1, seq}, size)
+			fs[i].Data = build(fs[i].Data, r.a.me, r.a.peer, tag{1, seq}, size)
 			seq++
 		}
 		before := r.a.queues[0].Stats()
@@ -50,7 +50,7 @@ func testTransmitPartial(r *rig) {
 		rest = rest[len(rest)/2:]
 		seq -= uint64(n - took)
 		for i := range rest {
-			rest[i].Data = build(rest[i].Data, r.a.me, r.a.peer, label{1, seq}, size)
+			rest[i].Data = build(rest[i].Data, r.a.me, r.a.peer, tag{1, seq}, size)
 			seq++
 		}
 		arrived := r.b.arrived + took + len(rest)
@@ -65,7 +65,7 @@ func testTransmitPartial(r *rig) {
 // pollChecked receives and checks what there is.
 func (s *side) pollChecked() {
 	s.Helper()
-	s.poll(func(_ int, fr *driver.Frame, l label) bool { s.check(fr, l); return false })
+	s.poll(func(_ int, fr *driver.Frame, l tag) bool { s.check(fr, l); return false })
 }
 
 // transmitWhile has queue 0 take all of fs, running step in between.
@@ -98,7 +98,7 @@ func testReceiveRingFull(r *rig) {
 			for sent < want {
 				n := q.Alloc(fs)
 				for i := range fs[:n] {
-					fs[i].Data = build(fs[i].Data, r.b.me, r.b.peer, label{flow, uint64(sent + i)}, size)
+					fs[i].Data = build(fs[i].Data, r.b.me, r.b.peer, tag{flow, uint64(sent + i)}, size)
 				}
 				took, err := q.Transmit(fs[:n])
 				q.Release(fs[took:n])
@@ -111,7 +111,7 @@ func testReceiveRingFull(r *rig) {
 		})
 		// What got through is a run of packets in order, with gaps.
 		got, last := 0, -1
-		saw := func(fr *driver.Frame, l label) {
+		saw := func(fr *driver.Frame, l tag) {
 			r.a.check(fr, l)
 			if l.flow == flow {
 				if int(l.seq) <= last {
@@ -122,7 +122,7 @@ func testReceiveRingFull(r *rig) {
 			}
 		}
 		drain := func() {
-			r.a.poll(func(_ int, fr *driver.Frame, l label) bool { saw(fr, l); return false })
+			r.a.poll(func(_ int, fr *driver.Frame, l tag) bool { saw(fr, l); return false })
 		}
 		accounted := func() bool {
 			st := r.a.queues[0].Stats()
@@ -152,12 +152,12 @@ func testReceiveRingFull(r *rig) {
 
 // settle sends packets of a flow from one end until one arrives: whatever was sent
 // before has arrived then, or is lost. saw, if not nil, is shown all that arrives.
-func (r *rig) settle(from, to *side, flow uint16, saw func(fr *driver.Frame, l label)) {
+func (r *rig) settle(from, to *side, flow uint16, saw func(fr *driver.Frame, l tag)) {
 	r.Helper()
 	to.lossy[flow] = true
 	arrived, polls := false, 0
 	r.until("the cable to pass packets again", func() {
-		to.poll(func(_ int, fr *driver.Frame, l label) bool {
+		to.poll(func(_ int, fr *driver.Frame, l tag) bool {
 			if saw != nil {
 				saw(fr, l)
 			}

@@ -43,8 +43,8 @@ func (r *rig) openPair() {
 		_ = r.pair.B.Close()
 		r.Fatalf("opened with %d and %d queues, want %d", infoA.Queues, infoB.Queues, r.cfg.Queues)
 	}
-	sa := newStation(infoA.MAC, r.cfg.AddrA.Addr())
-	sb := newStation(infoB.MAC, r.cfg.AddrB.Addr())
+	sa := newHost(infoA.MAC, r.cfg.AddrA)
+	sb := newHost(infoB.MAC, r.cfg.AddrB)
 	r.a = newSide(r, "A", r.pair.A, sa, sb)
 	r.b = newSide(r, "B", r.pair.B, sb, sa)
 }
@@ -130,7 +130,7 @@ type side struct {
 	dev      driver.Device // guarded
 	raw      driver.Device
 	info     driver.Info
-	me, peer station
+	me, peer host
 	queues   []driver.Queue
 
 	fs      []driver.Frame
@@ -146,7 +146,7 @@ type side struct {
 	away  bool            // another goroutine owns the queues
 }
 
-func newSide(r *rig, name string, dev driver.Device, me, peer station) *side {
+func newSide(r *rig, name string, dev driver.Device, me, peer host) *side {
 	s := &side{
 		rig: r, name: name, raw: dev, dev: Guard(r.T, dev), info: dev.Info(), me: me, peer: peer,
 		fs: make([]driver.Frame, batch), next: make(map[uint16]uint64), lossy: make(map[uint16]bool),
@@ -220,14 +220,14 @@ func (s *side) transmit(q int, fs []driver.Frame) {
 	}
 }
 
-// send sends n packets of one flow from queue q, labelled from seq on, at most a
+// send sends n packets of one flow from queue q, tagged from seq on, at most a
 // batch.
 func (s *side) send(q, n, size int, flow uint16, seq uint64) {
 	s.Helper()
 	fs := s.fs[:n]
 	s.alloc(q, fs)
 	for i := range fs {
-		fs[i].Data = build(fs[i].Data, s.me, s.peer, label{flow, seq + uint64(i)}, size)
+		fs[i].Data = build(fs[i].Data, s.me, s.peer, tag{flow, seq + uint64(i)}, size)
 	}
 	s.transmit(q, fs)
 }
@@ -238,7 +238,7 @@ func (s *side) sendSizes(q int, sizes []int, flow uint16, seq uint64) {
 	fs := s.fs[:len(sizes)]
 	s.alloc(q, fs)
 	for i := range fs {
-		fs[i].Data = build(fs[i].Data, s.me, s.peer, label{flow, seq + uint64(i)}, sizes[i])
+		fs[i].Data = build(fs[i].Data, s.me, s.peer, tag{flow, seq + uint64(i)}, sizes[i])
 	}
 	s.transmit(q, fs)
 }
@@ -259,7 +259,7 @@ func (s *side) receive(q int, fs []driver.Frame) []driver.Frame {
 
 // poll receives once from every queue and hands over the suite's packets, of which
 // f says whether it gave them back; others are released. Without f all are.
-func (s *side) poll(f func(q int, fr *driver.Frame, l label) (given bool)) {
+func (s *side) poll(f func(q int, fr *driver.Frame, l tag) (given bool)) {
 	s.Helper()
 	for q := range s.queues {
 		fs := s.receive(q, s.fs)
@@ -275,7 +275,7 @@ func (s *side) poll(f func(q int, fr *driver.Frame, l label) (given bool)) {
 // check fails the test unless a packet that arrived at s is as its sender built
 // it, and the next of its flow: nothing lost, doubled or out of order. Packets of
 // lossy flows are not counted.
-func (s *side) check(fr *driver.Frame, l label) {
+func (s *side) check(fr *driver.Frame, l tag) {
 	s.Helper()
 	if !intact(fr.Data, s.peer, s.me, l, s.scratch) {
 		s.Fatalf("%s: packet %+v is damaged: %x", s.name, l, fr.Data)
@@ -295,7 +295,7 @@ func (s *side) expect(n int) {
 	s.Helper()
 	want := s.arrived + n
 	s.until("packets to "+s.name, func() {
-		s.poll(func(_ int, fr *driver.Frame, l label) bool { s.check(fr, l); return false })
+		s.poll(func(_ int, fr *driver.Frame, l tag) bool { s.check(fr, l); return false })
 	}, func() bool { return s.arrived >= want })
 	if s.arrived > want {
 		s.Fatalf("%s: %d packets arrived, want %d", s.name, s.arrived, want)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"reflect"
+	"slices"
 	"time"
 
 	"shardnet/driver"
@@ -19,7 +20,7 @@ func testInfo(r *rig) {
 			r.Errorf("%s: driver %q, interface %q, mode %q: one is empty", s.name, i.Driver, i.Interface, i.Mode)
 		}
 		if len(i.MAC) != 6 || i.MAC[0]&1 != 0 || bytes.Equal(i.MAC, make([]byte, 6)) {
-			r.Errorf("%s: MAC %v is no station's", s.name, i.MAC)
+			r.Errorf("%s: MAC %v is no unicast address", s.name, i.MAC)
 		}
 		if i.MTU < 68 || i.FrameSize < i.MTU+etherHeader {
 			r.Errorf("%s: MTU %d, frame size %d", s.name, i.MTU, i.FrameSize)
@@ -34,6 +35,9 @@ func testInfo(r *rig) {
 			if err := rss.Table(rs.Table).Validate(i.Queues); err != nil {
 				r.Errorf("%s: RSS: %v", s.name, err)
 			}
+		}
+		if len(i.Addresses) > 0 && !slices.Contains(i.Addresses, s.me.addr) {
+			r.Errorf("%s: redirects packets to %v, and was opened with %v", s.name, i.Addresses, s.me.addr)
 		}
 		if again := s.dev.Info(); !reflect.DeepEqual(again, i) {
 			r.Errorf("%s: info changed from %+v to %+v", s.name, i, again)
@@ -132,7 +136,7 @@ func testRSS(r *rig) {
 			from.send(int(flow)%len(from.queues), 2, minPacket, flow, 0)
 			want := to.arrived + 2
 			r.until("a flow's packets", func() {
-				to.poll(func(q int, fr *driver.Frame, l label) bool {
+				to.poll(func(q int, fr *driver.Frame, l tag) bool {
 					to.check(fr, l)
 					hits[q]++
 					if steering != nil && steering.QueueOfFrame(fr.Data) != q {
@@ -163,9 +167,9 @@ func testTransmitInPlace(r *rig) {
 		r.a.send(q, 16, in, uint16(q), r.b.next[uint16(q)])
 		want := r.b.arrived + 16
 		r.until("packets to turn round", func() {
-			r.b.poll(func(q int, fr *driver.Frame, l label) bool {
+			r.b.poll(func(q int, fr *driver.Frame, l tag) bool {
 				r.b.check(fr, l)
-				answer := label{flow: 100 + uint16(q)}
+				answer := tag{flow: 100 + uint16(q)}
 				answer.seq = seq[answer.flow]
 				seq[answer.flow]++
 				fr.Data = build(fr.Data, r.b.me, r.b.peer, answer, min(out, cap(fr.Data)))
@@ -194,16 +198,16 @@ func testTrimFront(r *rig) {
 			if c := cap(fs[i].Data); c < r.a.info.FrameSize {
 				r.Fatalf("A: Alloc lent %d bytes, want %d", c, r.a.info.FrameSize)
 			}
-			l := label{1, r.b.next[1] + uint64(i)}
+			l := tag{1, r.b.next[1] + uint64(i)}
 			fs[i].Data = fs[i].Data[trim:trim]
 			fs[i].Data = build(fs[i].Data, r.a.me, r.a.peer, l, min(size, cap(fs[i].Data)))
 		}
 		r.a.transmit(0, fs)
 		want := r.b.arrived + batch/4
 		r.until("packets to trim", func() {
-			r.b.poll(func(q int, fr *driver.Frame, l label) bool {
+			r.b.poll(func(q int, fr *driver.Frame, l tag) bool {
 				r.b.check(fr, l)
-				l = label{2, l.seq}
+				l = tag{2, l.seq}
 				fr.Data = fr.Data[trim:trim]
 				fr.Data = build(fr.Data, r.b.me, r.b.peer, l, min(size-trim/2, cap(fr.Data)))
 				r.b.transmit(q, []driver.Frame{*fr})
@@ -221,7 +225,7 @@ func testHeldFrames(r *rig) {
 	var held []driver.Frame
 	r.a.send(0, n, r.packetSize(300), 1, 0)
 	r.until("packets to hold", func() {
-		r.b.poll(func(_ int, fr *driver.Frame, l label) bool {
+		r.b.poll(func(_ int, fr *driver.Frame, l tag) bool {
 			r.b.check(fr, l)
 			held = append(held, *fr)
 			return true
@@ -230,7 +234,7 @@ func testHeldFrames(r *rig) {
 	empty := make([]driver.Frame, n)
 	r.b.alloc(0, empty)
 	for i := range empty {
-		empty[i].Data = build(empty[i].Data, r.b.me, r.b.peer, label{2, uint64(i)}, r.packetSize(300))
+		empty[i].Data = build(empty[i].Data, r.b.me, r.b.peer, tag{2, uint64(i)}, r.packetSize(300))
 	}
 
 	frames := r.b.stats().Frames
@@ -241,7 +245,7 @@ func testHeldFrames(r *rig) {
 		r.Errorf("B lent %d frames, want %d", lent, 2*n)
 	}
 	for i, f := range held {
-		if !intact(f.Data, r.a.me, r.b.me, label{1, uint64(i)}, r.b.scratch) {
+		if !intact(f.Data, r.a.me, r.b.me, tag{1, uint64(i)}, r.b.scratch) {
 			r.Errorf("received frame %d changed while held: %x", i, f.Data)
 		}
 	}
@@ -258,14 +262,14 @@ func testUnsendable(r *rig) {
 	for round := range uint64(rounds) {
 		fs := r.a.fs[:4]
 		r.a.alloc(0, fs)
-		fs[0].Data = build(fs[0].Data, r.a.me, r.a.peer, label{1, 2 * round}, minPacket)
+		fs[0].Data = build(fs[0].Data, r.a.me, r.a.peer, tag{1, 2 * round}, minPacket)
 		fs[1].Data = fs[1].Data[:0]
 		fs[2].Data = fs[2].Data[:0]
 		// One byte more than the MTU with a VLAN tag, where a frame can be so long.
 		if long := r.a.info.MTU + etherHeader + 4 + 1; cap(fs[2].Data) >= long {
-			fs[2].Data = build(fs[2].Data, r.a.me, r.a.peer, label{2, round}, long)
+			fs[2].Data = build(fs[2].Data, r.a.me, r.a.peer, tag{2, round}, long)
 		}
-		fs[3].Data = build(fs[3].Data, r.a.me, r.a.peer, label{1, 2*round + 1}, minPacket)
+		fs[3].Data = build(fs[3].Data, r.a.me, r.a.peer, tag{1, 2*round + 1}, minPacket)
 		r.a.transmit(0, fs)
 		bad += 2
 		r.b.expect(2)
@@ -294,7 +298,7 @@ func testLinkDown(r *rig) {
 	fs := r.a.fs[:8]
 	r.a.alloc(0, fs)
 	for i := range fs {
-		fs[i].Data = build(fs[i].Data, r.a.me, r.a.peer, label{20, uint64(i)}, minPacket)
+		fs[i].Data = build(fs[i].Data, r.a.me, r.a.peer, tag{20, uint64(i)}, minPacket)
 	}
 	if n, err := r.a.queues[0].Transmit(fs); n != len(fs) || err != nil {
 		r.Fatalf("A: transmit with the link down took %d of %d: %v", n, len(fs), err)
@@ -326,7 +330,7 @@ func testLinkDown(r *rig) {
 			r.a.send(0, 1, minPacket, 21, seq)
 			seq++
 		}
-		r.b.poll(func(_ int, fr *driver.Frame, l label) bool {
+		r.b.poll(func(_ int, fr *driver.Frame, l tag) bool {
 			if l.flow == 20 {
 				if l.seq != r.b.next[20] && !r.pair.Uncounted {
 					r.Errorf("B: packet %d kept over the link's fall arrived, want %d", l.seq, r.b.next[20])

@@ -55,7 +55,7 @@ func newLANOf(t testing.TB, cfg netlab.LinkConfig) *lan {
 
 // openDevice opens the LAN's server interface.
 func (l *lan) openDevice(kind string) (dev driver.Device, err error) {
-	addrs := []netip.Addr{ours4, ours6}
+	addrs := stackConfig().Addresses
 	err = l.server.Host.Do(func() error {
 		switch kind {
 		case "afxdp":

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"fmt"
-	"net/netip"
 	"os"
 	"testing"
 
@@ -39,7 +38,7 @@ func (exitTB) Fatal(v ...any) {
 
 // openHere starts a stack on an interface of this process's namespace.
 func openHere(iface string, cfg *stack.Config) (*stack.Stack, error) {
-	dev, err := afxdp.Open(&afxdp.Config{Interface: iface, Addresses: []netip.Addr{ours4, ours6}})
+	dev, err := afxdp.Open(&afxdp.Config{Interface: iface, Addresses: stackConfig().Addresses})
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func badWire(t *testing.T) (a, b *netlab.Host) {
 			t.Fatal(err)
 		}
 		if err := wire.Do(func() (err error) {
-			dev, err = afxdp.Open(&afxdp.Config{Interface: mid.Name, Addresses: []netip.Addr{other}})
+			dev, err = afxdp.Open(&afxdp.Config{Interface: mid.Name, Addresses: []netip.Prefix{netip.PrefixFrom(other, 24)}})
 			return err
 		}); err != nil {
 			t.Fatal(err)

@@ -191,7 +191,7 @@ func control(l *net.TCPListener, f func(fd int) error) error {
 func (g *target) onStack(t testing.TB, end *netlab.Interface, tr flow.Transport) error {
 	var dev *afxdp.Device
 	err := end.Host.Do(func() (err error) {
-		dev, err = afxdp.Open(&afxdp.Config{Interface: end.Name, Addresses: []netip.Addr{target4.Addr(), target6.Addr()}})
+		dev, err = afxdp.Open(&afxdp.Config{Interface: end.Name, Addresses: []netip.Prefix{target4, target6}})
 		return err
 	})
 	if err != nil {

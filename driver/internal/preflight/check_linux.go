@@ -18,7 +18,7 @@ import (
 type Request struct {
 	Interface string
 	Queues    int // 0 is all the interface has
-	Addresses []netip.Addr
+	Addresses []netip.Prefix
 
 	// LockedBytes returns how much memory the kernel will count as locked for so
 	// many queues; nil is none.
@@ -121,19 +121,24 @@ func Kernel() error {
 	return fmt.Errorf("open AF_XDP socket: %w", err)
 }
 
-// Addresses says whether a stack may own the addresses beside the host: each a
-// unicast address, given once, that no interface of the host has. The host would
+// Addresses says whether a stack may own the addresses beside the host: at least one,
+// each a unicast address, given once, that no interface of the host has. The host would
 // otherwise lose what arrives for it.
-func Addresses(addrs []netip.Addr) error {
-	for i, a := range addrs {
-		switch a = a.Unmap(); {
+func Addresses(addrs []netip.Prefix) error {
+	if len(addrs) == 0 {
+		return fmt.Errorf("%w: none is given, and nothing would come to the queues", ErrBadAddress)
+	}
+	for i, p := range addrs {
+		switch a := p.Addr(); {
 		case !a.IsValid():
 			return fmt.Errorf("%w: the zero address", ErrBadAddress)
-		case a.Zone() != "":
-			return fmt.Errorf("%w: %v has a zone", ErrBadAddress, a)
+		case !p.IsValid():
+			return fmt.Errorf("%w: %v has no prefix length, or one that is too long", ErrBadAddress, a)
+		case a.Is4In6():
+			return fmt.Errorf("%w: %v is an IPv4 address, write it as such: %v", ErrBadAddress, a, a.Unmap())
 		case a.IsUnspecified(), a.IsMulticast(), a.IsLoopback(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 			return fmt.Errorf("%w: %v", ErrBadAddress, a)
-		case slices.Contains(addrs[:i], addrs[i]):
+		case slices.ContainsFunc(addrs[:i], func(p netip.Prefix) bool { return p.Addr() == a }):
 			return fmt.Errorf("%w: %v is given twice", ErrBadAddress, a)
 		}
 	}
@@ -147,9 +152,9 @@ func Addresses(addrs []netip.Addr) error {
 			continue
 		}
 		for _, a := range addrs {
-			if a.Unmap() == host.Unmap() {
+			if a.Addr() == host.Unmap() {
 				return fmt.Errorf("%w: %v is configured on %s, and the kernel would lose what comes for it; use another, or: ip addr del %v dev %s",
-					ErrHostAddress, a, interfaceName(o.LinkIndex), o.IPNet, interfaceName(o.LinkIndex))
+					ErrHostAddress, a.Addr(), interfaceName(o.LinkIndex), o.IPNet, interfaceName(o.LinkIndex))
 			}
 		}
 	}

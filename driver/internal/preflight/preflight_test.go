@@ -23,9 +23,10 @@ func TestCheck(t *testing.T) {
 			netip.MustParsePrefix("198.18.0.1/24"), netip.MustParsePrefix("2001:db8::1/64"),
 		}},
 		netlab.End{}, netlab.LinkConfig{Queues: 3, MTU: 1400})
-	addrs := func(s ...string) (as []netip.Addr) {
+	addrs := func(s ...string) (as []netip.Prefix) {
 		for _, s := range s {
-			as = append(as, netip.MustParseAddr(s))
+			a := netip.MustParseAddr(s)
+			as = append(as, netip.PrefixFrom(a, a.BitLen()-8))
 		}
 		return as
 	}
@@ -43,9 +44,12 @@ func TestCheck(t *testing.T) {
 		{"queues", Request{Interface: "va", Queues: 4}, ErrTooManyQueues, "more queues than the interface has: 4 asked for, va has 3"},
 		{"host's v4", Request{Interface: "va", Addresses: addrs("198.18.0.2", "198.18.0.1")}, ErrHostAddress, "198.18.0.1 is configured on va"},
 		{"host's v6", Request{Interface: "va", Addresses: addrs("2001:db8::1")}, ErrHostAddress, "2001:db8::1 is configured"},
-		{"host's v4 as v6", Request{Interface: "va", Addresses: addrs("::ffff:198.18.0.1")}, ErrHostAddress, "is configured"},
+		{"v4 as v6", Request{Interface: "va", Addresses: addrs("::ffff:198.18.0.2")}, ErrBadAddress, "write it as such: 198.18.0.2"},
 		{"twice", Request{Interface: "va", Addresses: addrs("198.18.0.2", "198.18.0.2")}, ErrBadAddress, "198.18.0.2 is given twice"},
-		{"zero", Request{Interface: "va", Addresses: []netip.Addr{{}}}, ErrBadAddress, "the zero address"},
+		{"twice with other lengths", Request{Interface: "va", Addresses: append(addrs("198.18.0.2"), netip.MustParsePrefix("198.18.0.2/16"))}, ErrBadAddress, "198.18.0.2 is given twice"},
+		{"none", Request{Interface: "va"}, ErrBadAddress, "none is given"},
+		{"zero", Request{Interface: "va", Addresses: []netip.Prefix{{}}}, ErrBadAddress, "the zero address"},
+		{"too long a prefix", Request{Interface: "va", Addresses: []netip.Prefix{netip.PrefixFrom(netip.MustParseAddr("198.18.0.2"), 33)}}, ErrBadAddress, "198.18.0.2 has no prefix length"},
 		{"multicast", Request{Interface: "va", Addresses: addrs("ff02::1")}, ErrBadAddress, "ff02::1"},
 		{"broadcast", Request{Interface: "va", Addresses: addrs("255.255.255.255")}, ErrBadAddress, "255.255.255.255"},
 		{"unspecified", Request{Interface: "va", Addresses: addrs("0.0.0.0")}, ErrBadAddress, "0.0.0.0"},

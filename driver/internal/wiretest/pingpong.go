@@ -68,7 +68,7 @@ func reflect(b testing.TB, q driver.Queue, d time.Duration) {
 	for {
 		n, err := q.Receive(fs)
 		for _, f := range fs[:n] {
-			turn(f.Data)
+			swapEndpoints(f.Data)
 		}
 		if n > 0 && err == nil {
 			if _, err = q.Transmit(fs[:n]); err == nil {
@@ -86,8 +86,8 @@ func reflect(b testing.TB, q driver.Queue, d time.Duration) {
 	}
 }
 
-// turn swaps the addresses of an IPv4 frame, Ethernet's and IP's.
-func turn(f []byte) {
+// swapEndpoints swaps the addresses of an IPv4 frame, Ethernet's and IP's.
+func swapEndpoints(f []byte) {
 	var mac [6]byte
 	copy(mac[:], f[:6])
 	copy(f[:6], f[6:12])

@@ -18,10 +18,11 @@ type groups struct {
 
 // joinSolicited joins the solicited-node groups of the IPv6 addresses. Without
 // any it returns nil.
-func joinSolicited(ifindex int, addrs []netip.Addr) (*groups, error) {
+func joinSolicited(ifindex int, addrs []netip.Prefix) (*groups, error) {
 	var g *groups
-	for _, a := range addrs {
-		if a = a.Unmap(); a.Is4() {
+	for _, p := range addrs {
+		a := p.Addr()
+		if a.Is4() {
 			continue
 		}
 		if g == nil {

@@ -64,7 +64,7 @@ type Counts struct {
 // With frags the program also takes frames in several buffers, as a large MTU
 // needs (Linux 5.18); it finds what it looks at in the first of them. Without,
 // it loads on older kernels as well.
-func Attach(ifindex int, mode Mode, frags bool, owned []netip.Addr) (*Program, error) {
+func Attach(ifindex int, mode Mode, frags bool, owned []netip.Prefix) (*Program, error) {
 	p := new(Program)
 	if err := p.load(frags); err != nil {
 		return nil, fmt.Errorf("load XDP program: %w", classify(err))
@@ -89,10 +89,10 @@ func (p *Program) load(frags bool) error {
 	return spec.LoadAndAssign(&p.objs, nil)
 }
 
-func (p *Program) attach(ifindex int, mode Mode, owned []netip.Addr) (err error) {
+func (p *Program) attach(ifindex int, mode Mode, owned []netip.Prefix) (err error) {
 	for _, a := range owned {
-		if err := p.own(a); err != nil {
-			return fmt.Errorf("tell XDP program of %v: %w", a, err)
+		if err := p.own(a.Addr()); err != nil {
+			return fmt.Errorf("tell XDP program of %v: %w", a.Addr(), err)
 		}
 	}
 	if p.groups, err = joinSolicited(ifindex, owned); err != nil {

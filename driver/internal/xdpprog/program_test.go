@@ -234,9 +234,9 @@ func TestAttachLeavesAnothersProgram(t *testing.T) {
 // stack's addresses come on, while the program is attached and no longer.
 func TestAttachJoinsSolicitedNodeGroups(t *testing.T) {
 	a, _ := netlab.Pair(t, netlab.End{}, netlab.End{}, netlab.LinkConfig{})
-	addrs := []netip.Addr{
-		netip.MustParseAddr("198.18.0.2"), netip.MustParseAddr("2001:db8::12:3456"),
-		netip.MustParseAddr("2001:db8:1::12:3456"), netip.MustParseAddr("2001:db8::ab:cdef"),
+	addrs := []netip.Prefix{
+		netip.MustParsePrefix("198.18.0.2/24"), netip.MustParsePrefix("2001:db8::12:3456/64"),
+		netip.MustParsePrefix("2001:db8:1::12:3456/64"), netip.MustParsePrefix("2001:db8::ab:cdef/64"),
 	}
 	groups := []string{"3333ff123456", "3333ffabcdef"}
 	joined := func() (macs []string) {

@@ -68,8 +68,12 @@ func (l *lab) build(mtu int) (err error) {
 
 // openGenerator gives the client's end to the generator.
 func (l *lab) openGenerator() error {
+	var addrs []netip.Prefix
+	for _, a := range sources(l.cfg.IPv6) {
+		addrs = append(addrs, netip.PrefixFrom(a, serverAddr(true, l.cfg.IPv6).Bits()))
+	}
 	return l.client.Do(func() (err error) {
-		l.dev, err = afxdp.Open(&afxdp.Config{Interface: l.far.Name, Addresses: sources(l.cfg.IPv6)})
+		l.dev, err = afxdp.Open(&afxdp.Config{Interface: l.far.Name, Addresses: addrs})
 		return err
 	})
 }

@@ -11,6 +11,6 @@ import (
 // calling thread's network namespace.
 func openInterface(cfg *ServerConfig) (driver.Device, error) {
 	return afxdp.Open(&afxdp.Config{
-		Interface: cfg.Interface, Addresses: []netip.Addr{cfg.Address.Addr()}, BusyPoll: cfg.BusyPoll,
+		Interface: cfg.Interface, Addresses: []netip.Prefix{cfg.Address}, BusyPoll: cfg.BusyPoll,
 	})
 }

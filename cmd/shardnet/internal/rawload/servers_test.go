@@ -128,8 +128,12 @@ func serveStack(t testing.TB, dev driver.Device, f family) (active func() int) {
 func serveKernel(t testing.TB, f family, sources []netip.Addr) (dev driver.Device, active func() int) {
 	t.Helper()
 	client, server := netlab.Pair(t, netlab.End{}, netlab.End{Addresses: []netip.Prefix{netip.PrefixFrom(f.server, f.prefix)}}, netlab.LinkConfig{})
+	var addrs []netip.Prefix
+	for _, a := range sources {
+		addrs = append(addrs, netip.PrefixFrom(a, f.prefix))
+	}
 	err := client.Host.Do(func() (err error) {
-		dev, err = afxdp.Open(&afxdp.Config{Interface: client.Name, Addresses: sources})
+		dev, err = afxdp.Open(&afxdp.Config{Interface: client.Name, Addresses: addrs})
 		return err
 	})
 	if err != nil {

@@ -3,7 +3,6 @@ package runner
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 
 	"shardnet/driver"
 	"shardnet/driver/afxdp"
@@ -21,7 +20,7 @@ func openNIC(cfg *Config) (driver.Device, error) {
 		dev, err = asavie.Open(&asavie.Config{
 			Interface: cfg.Interface,
 			Queues:    cfg.Shards,
-			Addresses: cfg.ips(),
+			Addresses: cfg.Addresses,
 			Mode:      modes[cfg.Mode],
 		})
 	} else {
@@ -29,7 +28,7 @@ func openNIC(cfg *Config) (driver.Device, error) {
 		dev, err = afxdp.Open(&afxdp.Config{
 			Interface: cfg.Interface,
 			Queues:    cfg.Shards,
-			Addresses: cfg.ips(),
+			Addresses: cfg.Addresses,
 			Mode:      modes[cfg.Mode],
 			BusyPoll:  cfg.BusyPoll,
 		})
@@ -45,13 +44,4 @@ func openNIC(cfg *Config) (driver.Device, error) {
 		err = fmt.Errorf("%w: ip link set %s up", err, cfg.Interface)
 	}
 	return nil, err
-}
-
-// ips are the addresses without their prefix lengths.
-func (c *Config) ips() []netip.Addr {
-	var ips []netip.Addr
-	for _, a := range c.Addresses {
-		ips = append(ips, a.Addr())
-	}
-	return ips
 }
