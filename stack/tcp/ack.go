@@ -59,7 +59,7 @@ func (c *Conn) processAck(s *Segment) bool {
 	}
 	c.armLoss()
 	if c.flight.lost > 0 || c.unsent() > 0 || c.flags&flagFin != 0 && !c.finSent() && c.flags&flagFinAcked == 0 {
-		c.schedule()
+		c.schedule(0)
 	}
 	if fin {
 		return c.onFINAcked()
@@ -125,7 +125,7 @@ func (c *Conn) updateWindow(s *Segment, window uint32) {
 	c.snd.maxWnd = max(c.snd.maxWnd, window)
 	if c.timers.lossKind == lossPersist && window > 0 {
 		c.timers.lossKind, c.timers.lossAt, c.timers.backoff = lossNone, 0, 0
-		c.schedule()
+		c.schedule(0)
 	}
 }
 

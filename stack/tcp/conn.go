@@ -252,7 +252,7 @@ func (c *Conn) sendFin() {
 	case StateCloseWait:
 		c.state = StateLastAck
 	}
-	c.schedule()
+	c.schedule(0)
 }
 
 // finSent reports whether the FIN was sent.
@@ -277,8 +277,10 @@ func (c *Conn) unsent() uint32 {
 	return 0
 }
 
-// schedule puts the connection on the list of those that Flush sends for.
-func (c *Conn) schedule() {
+// schedule sets flags of what is due, and puts the connection on the list of those that
+// Flush sends for.
+func (c *Conn) schedule(due flags) {
+	c.flags |= due
 	if c.flags&flagPending == 0 && !c.state.ended() {
 		c.flags |= flagPending
 		c.e.pending = append(c.e.pending, c.id)

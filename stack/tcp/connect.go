@@ -30,7 +30,7 @@ func (e *Engine) Dial(now int64, t Tuple) (*Conn, error) {
 	c.state = StateSynSent
 	c.flags |= flagOwned | flagInTable | flagSendSYN
 	e.flows.insert(hash, c.id)
-	c.schedule()
+	c.schedule(0)
 	return c, nil
 }
 
@@ -63,14 +63,12 @@ func (c *Conn) inputSynSent(s *Segment) {
 	if s.Flags&FlagACK == 0 {
 		// A simultaneous open.
 		c.state = StateSynReceived
-		c.flags |= flagSendSYN
-		c.schedule()
+		c.schedule(flagSendSYN)
 		return
 	}
 	c.synAcked(s)
 	c.state = StateEstablished
-	c.flags |= flagAckNow
-	c.schedule()
+	c.schedule(flagAckNow)
 	c.notify(Writable)
 	c.afterHandshake()
 	// Data and FIN may come with the SYN.
@@ -115,6 +113,6 @@ func (c *Conn) afterHandshake() {
 	}
 	c.keepAlive()
 	if c.snd.queue.n > 0 || c.flags&flagFin != 0 {
-		c.schedule()
+		c.schedule(0)
 	}
 }

@@ -33,15 +33,8 @@ func (e *Engine) cookie(t *Tuple, iss, count, index uint32) uint32 {
 
 // sendCookie answers a SYN without keeping state.
 func (e *Engine) sendCookie(l *Listener, s *Segment) {
-	peer := uint16(defaultMSS)
-	if !s.Is4() {
-		peer = defaultMSS6
-	}
-	if s.HasMSS && s.MSS != 0 {
-		peer = s.MSS
-	}
 	index := uint32(len(cookieMSS) - 1)
-	for index > 0 && cookieMSS[index] > peer {
+	for index > 0 && cookieMSS[index] > s.peerMSS() {
 		index--
 	}
 	o := synOptions{mss: e.ownMSS(&s.Tuple), scale: -1}
@@ -59,18 +52,15 @@ func (e *Engine) sendCookie(l *Listener, s *Segment) {
 		o.val = cookieStamp(e.millis(), low) + uint32(s.Tuple.hostMAC(&e.tsKey))
 	}
 	n := headerLen + o.len()
-	b := e.cfg.Output.Frame(nil, &s.Tuple, n)
+	b := e.frame(nil, &s.Tuple, n)
 	if b == nil {
 		e.stats.NoFrame++
 		return
 	}
-	b = b[:n]
 	seq := e.cookie(&s.Tuple, s.Seq, e.cookieCount(), index)
 	putHeader(b, &s.Tuple, seq, s.Seq+1, FlagSYN|FlagACK, cookieWindow, n)
 	o.put(b[headerLen:])
-	setChecksum(b, s.Tuple.pseudoSum())
-	e.cfg.Output.Send(nil, b)
-	e.stats.Sent++
+	e.send(nil, b, s.Tuple.pseudoSum())
 	e.stats.Cookies++
 	l.cookieAt = e.now
 }

@@ -90,6 +90,6 @@ func (c *Conn) pathMTU(seq uint32, mtu int) bool {
 		}
 	}
 	c.armLoss()
-	c.schedule()
+	c.schedule(0)
 	return true
 }

@@ -96,8 +96,7 @@ func (c *Conn) checkTimestamp(s *Segment) (ok, newest bool) {
 func (c *Conn) ackUnacceptable(s *Segment) {
 	if s.Flags&FlagSYN != 0 && c.state == StateSynReceived && s.Seq == c.rcv.nxt-1 {
 		// The peer repeats its SYN: our SYN-ACK was lost.
-		c.flags |= flagSendSYN
-		c.schedule()
+		c.schedule(flagSendSYN)
 		return
 	}
 	if n := uint32(len(s.Payload)); n > 0 && before(s.Seq, c.rcv.nxt) {
@@ -107,8 +106,7 @@ func (c *Conn) ackUnacceptable(s *Segment) {
 	if s.length() == 0 && !c.mayChallenge() {
 		return // this ends an endless exchange of ACKs
 	}
-	c.flags |= flagAckNow
-	c.schedule()
+	c.schedule(flagAckNow)
 }
 
 // trim checks the sequence number, and cuts off what lies outside of the window. It returns false
@@ -144,8 +142,7 @@ func (c *Conn) trim(s *Segment) bool {
 		dup := min(c.rcv.nxt-s.Seq, uint32(len(s.Payload)))
 		if dup > 0 {
 			c.reportDSACK(s.Seq, s.Seq+dup)
-			c.flags |= flagAckNow
-			c.schedule()
+			c.schedule(flagAckNow)
 		}
 		s.Payload = s.Payload[dup:]
 		s.Seq += dup
@@ -154,12 +151,10 @@ func (c *Conn) trim(s *Segment) bool {
 		cut := min(end-c.rcv.adv, uint32(len(s.Payload)))
 		s.Payload = s.Payload[:uint32(len(s.Payload))-cut]
 		s.Flags &^= FlagFIN
-		c.flags |= flagAckNow
-		c.schedule()
+		c.schedule(flagAckNow)
 	} else if s.Flags&FlagFIN != 0 && end == c.rcv.adv && n > 0 && wnd == 0 {
 		s.Flags &^= FlagFIN
-		c.flags |= flagAckNow
-		c.schedule()
+		c.schedule(flagAckNow)
 	}
 	return true
 }
@@ -224,7 +219,6 @@ func (c *Conn) mayChallenge() bool {
 func (c *Conn) challenge() {
 	if c.mayChallenge() {
 		c.e.stats.ChallengeAcks++
-		c.flags |= flagAckNow
-		c.schedule()
+		c.schedule(flagAckNow)
 	}
 }

@@ -25,6 +25,18 @@ func (e *Engine) ownMSS(t *Tuple) uint16 {
 	return uint16(e.cfg.MTU - headers6)
 }
 
+// peerMSS is the MSS that a SYN asks for. Without the option, or with 0, it is 536, or 1220
+// for IPv6 (RFC 9293 section 3.7.1).
+func (s *Segment) peerMSS() uint16 {
+	switch {
+	case s.HasMSS && s.MSS != 0:
+		return s.MSS
+	case s.Is4():
+		return defaultMSS
+	}
+	return defaultMSS6
+}
+
 type outputResult uint8
 
 const (
@@ -294,6 +306,21 @@ func (c *Conn) maxBlocks() int {
 	return 4
 }
 
+// frame returns memory for a segment of n bytes, or nil.
+func (e *Engine) frame(c *Conn, t *Tuple, n int) []byte {
+	if b := e.cfg.Output.Frame(c, t, n); b != nil {
+		return b[:n]
+	}
+	return nil
+}
+
+// send sends a segment. pseudo is the sum of its pseudo-header.
+func (e *Engine) send(c *Conn, b []byte, pseudo uint64) {
+	setChecksum(b, pseudo)
+	e.cfg.Output.Send(c, b)
+	e.stats.Sent++
+}
+
 // sendSegment sends a segment with n bytes of the send queue, from pl on. It returns false if there
 // was no frame.
 func (c *Conn) sendSegment(seq, n uint32, pl queuePos, fl uint8) bool {
@@ -307,11 +334,10 @@ func (c *Conn) sendSegment(seq, n uint32, pl queuePos, fl uint8) bool {
 		sack = 0 // the payload was cut for a segment without SACK
 	}
 	size := hdr + sack + int(n)
-	b := e.cfg.Output.Frame(c, &c.tuple, size)
+	b := e.frame(c, &c.tuple, size)
 	if b == nil {
 		return false
 	}
-	b = b[:size]
 	o := b[headerLen:]
 	if c.flags&flagTS != 0 {
 		putTimestamps(o, c.timestamp(), c.ts.recent)
@@ -324,9 +350,7 @@ func (c *Conn) sendSegment(seq, n uint32, pl queuePos, fl uint8) bool {
 	if n > 0 {
 		c.snd.queue.copyAt(e.chunks, pl, b[hdr+sack:])
 	}
-	setChecksum(b, uint64(c.pseudoSum))
-	e.cfg.Output.Send(c, b)
-	e.stats.Sent++
+	e.send(c, b, uint64(c.pseudoSum))
 	c.rcv.lastAck = c.rcv.nxt
 	c.flags &^= flagAckNow | flagAckDelayed
 	c.timers.ackAt = 0
@@ -370,11 +394,10 @@ func (c *Conn) sendSyn() bool {
 	}
 	o.val, o.ecr = c.timestamp(), c.ts.recent
 	size := headerLen + o.len()
-	b := e.cfg.Output.Frame(c, &c.tuple, size)
+	b := e.frame(c, &c.tuple, size)
 	if b == nil {
 		return false
 	}
-	b = b[:size]
 	fl, ack, wnd := uint8(FlagSYN), uint32(0), min(c.rcv.buf, 65535)
 	if passive {
 		fl, ack = FlagSYN|FlagACK, c.rcv.nxt
@@ -383,9 +406,7 @@ func (c *Conn) sendSyn() bool {
 	}
 	putHeader(b, &c.tuple, c.snd.iss, ack, fl, uint16(wnd), size)
 	o.put(b[headerLen:])
-	setChecksum(b, uint64(c.pseudoSum))
-	e.cfg.Output.Send(c, b)
-	e.stats.Sent++
+	e.send(c, b, uint64(c.pseudoSum))
 	c.flags &^= flagSendSYN | flagAckNow | flagAckDelayed
 	c.cc.lastSent = e.now
 	if c.timers.lossKind != lossRTO {

@@ -40,8 +40,7 @@ func (c *Conn) receive(s *Segment) {
 		if c.rcv.nxt == c.rcv.fin {
 			c.receiveFin()
 		} else if s.Flags&FlagFIN != 0 {
-			c.flags |= flagAckNow
-			c.schedule()
+			c.schedule(flagAckNow)
 		}
 	}
 }
@@ -90,8 +89,7 @@ func (c *Conn) receiveOutOfOrder(s *Segment) {
 	e.stats.OutOfOrder++
 	c.rcv.quickAcks = initialQuickAcks
 	// RFC 5681 section 4.2: a duplicate ACK is sent at once.
-	c.flags |= flagAckNow
-	c.schedule()
+	c.schedule(flagAckNow)
 	p := s.Payload
 	if c.flags&flagPeerFin != 0 && after(s.Seq+uint32(len(p)), c.rcv.fin) {
 		p = p[:max(0, int32(c.rcv.fin-s.Seq))]
@@ -107,7 +105,7 @@ func (c *Conn) receiveFin() {
 	c.flags |= flagRecvFin | flagAckNow
 	c.rcv.ooo.free(c.e)
 	c.notify(Readable)
-	c.schedule()
+	c.schedule(0)
 	switch c.state {
 	case StateEstablished:
 		c.state = StateCloseWait
@@ -123,8 +121,7 @@ func (c *Conn) receiveFin() {
 // RFC 5681 section 4.2): at once for every second full segment, and for the first segments of a
 // connection, as its sender is in slow start.
 func (c *Conn) scheduleAck(n uint32) {
-	c.flags |= flagAckDelayed
-	c.schedule()
+	c.schedule(flagAckDelayed)
 	if c.rcv.nxt-c.rcv.lastAck >= 2*uint32(c.rcv.mss) {
 		c.flags |= flagAckNow
 	} else if c.rcv.quickAcks > 0 {
@@ -167,7 +164,7 @@ func (c *Conn) onConsumed() {
 		if c.rcv.adv-c.rcv.nxt < c.rcv.buf/2 {
 			c.flags |= flagAckNow
 		}
-		c.schedule()
+		c.schedule(0)
 	}
 }
 

@@ -59,7 +59,7 @@ func (c *Conn) newReno(r *ackResult, dup bool) {
 	switch {
 	case r.acked > 0:
 		c.rec.dupAcks = 0
-		if c.flags&(flagSack|flagNewReno) != flagSack && c.rec.state != caOpen && before(c.snd.una, c.rec.point) && c.flight.head != 0 && c.rec.state == caRecovery {
+		if c.flags&(flagSack|flagNewReno) != flagSack && c.rec.state == caRecovery && before(c.snd.una, c.rec.point) && c.flight.head != 0 {
 			c.markLost(c.flight.head) // a partial ACK: the next one is missing too
 		}
 		if c.rec.state == caOpen && after(c.snd.una, c.rec.point) {
@@ -185,5 +185,5 @@ func (c *Conn) onRTO() {
 	}
 	c.startRTO()
 	c.timers.probeKind, c.timers.probeAt = probeNone, 0
-	c.schedule()
+	c.schedule(0)
 }
