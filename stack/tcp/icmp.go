@@ -68,17 +68,12 @@ func (c *Conn) pathMTU(seq uint32, mtu int) bool {
 			size = headers + int(g.data()) + int(uint32(c.snd.mss)-c.maxPayload())
 		}
 	}
-	if mtu < lowest {
-		// RFC 1191 section 5: older routers do not report the MTU.
-		if mtu != 0 {
-			mtu = lowest
-		} else {
-			mtu = lowest
-			for i := len(plateaus) - 1; i >= 0 && plateaus[i] < size; i-- {
-				mtu = plateaus[i]
-			}
+	if mtu == 0 { // RFC 1191 section 5: older routers do not report the MTU
+		for i := len(plateaus) - 1; i >= 0 && plateaus[i] < size; i-- {
+			mtu = plateaus[i]
 		}
 	}
+	mtu = max(mtu, lowest)
 	if size <= mtu || mtu-headers >= int(c.snd.mss) { // RFC 5927 section 7.2
 		return false
 	}
