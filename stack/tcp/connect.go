@@ -9,7 +9,7 @@ func (e *Engine) Dial(now int64, t Tuple) (*Conn, error) {
 	e.now = now
 	hash := t.hash(&e.flowKey)
 	ref := e.flows.find(hash, &t)
-	var last uint32
+	var last seqNum
 	if ref&waitRef != 0 {
 		w := e.waits.at(ref &^ waitRef)
 		if !w.reusable(e) {
@@ -24,7 +24,7 @@ func (e *Engine) Dial(now int64, t Tuple) (*Conn, error) {
 	if c == nil {
 		return nil, syscall.ENOBUFS
 	}
-	if ref != 0 && !after(c.snd.iss, last) {
+	if ref != 0 && !c.snd.iss.after(last) {
 		c.setISS(last + 1<<16) // never behind the last connection of this name
 	}
 	c.state = StateSynSent
@@ -59,7 +59,7 @@ func (c *Conn) inputSynSent(s *Segment) {
 		return
 	}
 	c.processSYN(s)
-	c.rcv.adv = c.rcv.nxt + min(c.rcv.buf, 65535) // the window of our SYN
+	c.rcv.adv = c.rcv.nxt.add(min(c.rcv.buf, 65535)) // the window of our SYN
 	if s.Flags&FlagACK == 0 {
 		// A simultaneous open.
 		c.state = StateSynReceived

@@ -26,9 +26,9 @@ const (
 func (e *Engine) cookieCount() uint32 { return uint32(e.now / int64(cookiePeriod)) }
 
 // cookie returns the initial sequence number that answers a SYN with sequence number iss.
-func (e *Engine) cookie(t *Tuple, iss, count, index uint32) uint32 {
+func (e *Engine) cookie(t *Tuple, iss seqNum, count, index uint32) seqNum {
 	mac := t.mac(&e.cookieKey, uint64(iss)<<32|uint64(count)<<3|uint64(index))
-	return count<<27 | index<<24 | uint32(mac)&0xffffff
+	return seqNum(count<<27 | index<<24 | uint32(mac)&0xffffff)
 }
 
 // sendCookie answers a SYN without keeping state.
@@ -86,8 +86,8 @@ func (e *Engine) acceptCookie(l *Listener, s *Segment, hash uint32) (c *Conn, ok
 		return nil, false
 	}
 	iss, got := s.Seq-1, s.Ack-1
-	count, index := e.cookieCount(), got>>24&7
-	age := (count - got>>27) & 31
+	count, index := e.cookieCount(), uint32(got)>>24&7
+	age := (count - uint32(got)>>27) & 31
 	if age > cookieLife || e.cookie(&s.Tuple, iss, count-age, index) != got {
 		return nil, false
 	}

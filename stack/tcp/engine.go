@@ -231,14 +231,14 @@ func (e *Engine) newConn(t *Tuple, hash uint32) *Conn {
 
 // setISS sets the initial sequence number, which is also the first recovery point (RFC 6582 section
 // 3.2, step 1).
-func (c *Conn) setISS(iss uint32) {
+func (c *Conn) setISS(iss seqNum) {
 	c.snd.iss, c.snd.una, c.snd.nxt, c.rec.point = iss, iss, iss+1, iss
 }
 
 // isn returns an initial sequence number (RFC 6528 section 3): a clock of about 4 µs, plus a keyed
 // hash of the tuple.
-func (e *Engine) isn(t *Tuple) uint32 {
-	return uint32(e.now>>12) + uint32(t.mac(&e.isnKey, 0))
+func (e *Engine) isn(t *Tuple) seqNum {
+	return seqNum(e.now>>12) + seqNum(t.mac(&e.isnKey, 0))
 }
 
 func (e *Engine) millis() uint32 { return uint32(e.now / int64(time.Millisecond)) }

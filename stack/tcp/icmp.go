@@ -30,12 +30,12 @@ func (e *Engine) ICMP(now int64, t *Tuple, seq uint32, kind ICMPKind, mtu int) b
 		return false
 	}
 	c := e.conns.at(ref)
-	if !within(seq, c.snd.una, c.snd.nxt) { // RFC 5927 section 4.1
+	if !seqNum(seq).within(c.snd.una, c.snd.nxt) { // RFC 5927 section 4.1
 		return false
 	}
 	switch {
 	case kind == ICMPTooBig:
-		return c.pathMTU(seq, mtu)
+		return c.pathMTU(seqNum(seq), mtu)
 	case kind == ICMPRefused && c.state == StateSynSent:
 		c.fail(syscall.ECONNREFUSED)
 	case kind == ICMPNoNeighbour && c.state == StateSynSent:
@@ -53,7 +53,7 @@ var plateaus = [...]int{17914, 8166, 4352, 2002, 1492, 1006}
 
 // pathMTU lowers the MSS to what a router has reported, and retransmits the segments that are too
 // large. That is no sign of congestion (RFC 1191 section 6.4). The MSS is never raised again.
-func (c *Conn) pathMTU(seq uint32, mtu int) bool {
+func (c *Conn) pathMTU(seq seqNum, mtu int) bool {
 	e := c.e
 	if c.state == StateSynSent || c.state == StateSynReceived {
 		return false // a SYN is never too big
@@ -64,7 +64,7 @@ func (c *Conn) pathMTU(seq uint32, mtu int) bool {
 	}
 	var size int
 	for ref := c.flight.head; ref != 0; ref = e.segs.at(ref).next {
-		if g := e.segs.at(ref); within(seq, g.seq, g.end) {
+		if g := e.segs.at(ref); seq.within(g.seq, g.end) {
 			size = headers + int(g.data()) + int(uint32(c.snd.mss)-c.maxPayload())
 		}
 	}

@@ -26,7 +26,7 @@ func TestPathMTUOfIPv6(t *testing.T) {
 				t.Fatal(err)
 			}
 			s.hosts[0].e.Flush(s.now)
-			s.hosts[0].e.ICMP(s.now, &tuple, c.snd.una, ICMPTooBig, mtu)
+			s.hosts[0].e.ICMP(s.now, &tuple, uint32(c.snd.una), ICMPTooBig, mtu)
 			s.idle(t, time.Second)
 			if want := uint16(minMTU6 - headers6); c.snd.mss != want {
 				t.Errorf("MTU %d: the MSS is %d, want %d", mtu, c.snd.mss, want)

@@ -90,7 +90,7 @@ func (c *Conn) outputData() outputResult {
 			return outputMore
 		}
 		g := c.e.segs.at(ref)
-		n := min(g.end-g.seq, c.maxPayload())
+		n := min(g.end.sub(g.seq), c.maxPayload())
 		if p := c.pipe(); p > 0 && p+n > c.cc.cwnd {
 			c.flags |= flagCwndLimited
 			return outputDone
@@ -141,8 +141,8 @@ func (c *Conn) hasUnsent() bool {
 
 // usableWindow is the unused part of the peer's window.
 func (c *Conn) usableWindow() uint32 {
-	if edge := c.snd.una + c.snd.wnd; after(edge, c.snd.nxt) {
-		return edge - c.snd.nxt
+	if edge := c.snd.una.add(c.snd.wnd); edge.after(c.snd.nxt) {
+		return edge.sub(c.snd.nxt)
 	}
 	return 0
 }
@@ -217,7 +217,7 @@ func (c *Conn) sendNew(n uint32, fin bool) bool {
 		return false
 	}
 	seq := c.snd.nxt
-	c.snd.nxt += n + b2u(fin)
+	c.snd.nxt += seqNum(n + b2u(fin))
 	c.snd.pos = c.snd.queue.skip(c.e.chunks, from, n)
 	c.addSegment(seq, c.snd.nxt, from, sf)
 	c.rec.prrOut += n
@@ -237,7 +237,7 @@ func (c *Conn) retransmit(ref uint32) bool {
 	if g.flags&segFin != 0 && n == g.data() {
 		fl |= FlagFIN
 	}
-	if n > 0 && g.seq+n == c.sndEnd() {
+	if n > 0 && g.seq.add(n) == c.sndEnd() {
 		fl |= FlagPSH
 	}
 	if !c.sendSegment(g.seq, n, g.pos, fl) {
@@ -275,9 +275,9 @@ func (c *Conn) sendPersist() bool {
 
 // ackSeq is the sequence number of a segment without data: SND.NXT, or the edge of the window if
 // the peer has shrunk it.
-func (c *Conn) ackSeq() uint32 {
-	edge := c.snd.una + c.snd.wnd
-	if before(edge, c.snd.nxt) && c.snd.nxt-edge >= 1<<c.snd.scale {
+func (c *Conn) ackSeq() seqNum {
+	edge := c.snd.una.add(c.snd.wnd)
+	if edge.before(c.snd.nxt) && c.snd.nxt.sub(edge) >= 1<<c.snd.scale {
 		return edge
 	}
 	return c.snd.nxt
@@ -323,7 +323,7 @@ func (e *Engine) send(c *Conn, b []byte, pseudo uint64) {
 
 // sendSegment sends a segment with n bytes of the send queue, from pl on. It returns false if there
 // was no frame.
-func (c *Conn) sendSegment(seq, n uint32, pl queuePos, fl uint8) bool {
+func (c *Conn) sendSegment(seq seqNum, n uint32, pl queuePos, fl uint8) bool {
 	e := c.e
 	hdr := headerLen
 	if c.flags&flagTS != 0 {
@@ -363,8 +363,8 @@ func (c *Conn) putSack(b []byte) {
 	k := c.sackBlocks(blocks[:(len(b)-4)/sackBlockLen])
 	binary.BigEndian.PutUint32(b, optNop<<24|optNop<<16|optSack<<8|uint32(2+sackBlockLen*k))
 	for i, bl := range blocks[:k] {
-		binary.BigEndian.PutUint32(b[4+i*sackBlockLen:], bl.Start)
-		binary.BigEndian.PutUint32(b[8+i*sackBlockLen:], bl.End)
+		binary.BigEndian.PutUint32(b[4+i*sackBlockLen:], uint32(bl.Start))
+		binary.BigEndian.PutUint32(b[8+i*sackBlockLen:], uint32(bl.End))
 	}
 	c.flags &^= flagDSack
 }
@@ -374,8 +374,8 @@ func (c *Conn) putSack(b []byte) {
 // section 2.4).
 func (c *Conn) advertiseWindow() uint16 {
 	edge := c.rightEdge()
-	w := min((edge-c.rcv.nxt)>>c.rcv.scale, 65535)
-	if offered := c.rcv.nxt + w<<c.rcv.scale; after(offered, c.rcv.adv) {
+	w := min(edge.sub(c.rcv.nxt)>>c.rcv.scale, 65535)
+	if offered := c.rcv.nxt.add(w << c.rcv.scale); offered.after(c.rcv.adv) {
 		c.rcv.adv = offered
 	}
 	return uint16(w)
@@ -398,10 +398,10 @@ func (c *Conn) sendSyn() bool {
 	if b == nil {
 		return false
 	}
-	fl, ack, wnd := uint8(FlagSYN), uint32(0), min(c.rcv.buf, 65535)
+	fl, ack, wnd := uint8(FlagSYN), seqNum(0), min(c.rcv.buf, 65535)
 	if passive {
 		fl, ack = FlagSYN|FlagACK, c.rcv.nxt
-		c.rcv.adv = c.rcv.nxt + wnd
+		c.rcv.adv = c.rcv.nxt.add(wnd)
 		c.rcv.lastAck = c.rcv.nxt
 	}
 	putHeader(b, &c.tuple, c.snd.iss, ack, fl, uint16(wnd), size)

@@ -6,9 +6,9 @@ func (e *Engine) Reject(s *Segment) {
 	if s.Flags&FlagRST != 0 || !e.resets.allow(e.now, resetsPerSecond) {
 		return
 	}
-	seq, ack, fl := s.Ack, uint32(0), uint8(FlagRST)
+	seq, ack, fl := s.Ack, seqNum(0), uint8(FlagRST)
 	if s.Flags&FlagACK == 0 {
-		seq, ack, fl = 0, s.Seq+s.length(), FlagRST|FlagACK
+		seq, ack, fl = 0, s.Seq.add(s.length()), FlagRST|FlagACK
 	}
 	if e.reply(nil, &s.Tuple, seq, ack, fl, 0, 0) {
 		e.stats.Resets++
@@ -34,7 +34,7 @@ func (e *Engine) sendTimeWaitAck(w *timeWait, ms uint32) {
 
 // reply sends a segment without data or window, which no list of the engine remembers: it is
 // sent now or never. c is nil without a connection. It reports whether there was a frame.
-func (e *Engine) reply(c *Conn, t *Tuple, seq, ack uint32, fl uint8, val, ecr uint32) bool {
+func (e *Engine) reply(c *Conn, t *Tuple, seq, ack seqNum, fl uint8, val, ecr uint32) bool {
 	n := headerLen
 	if val != 0 {
 		n += timestampsLen
