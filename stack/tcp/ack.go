@@ -22,12 +22,12 @@ type ackResult struct {
 // segment is to be dropped, or the connection has ended.
 func (c *Conn) processAck(s *Segment) bool {
 	ack := s.Ack
-	if after(ack, c.snd.nxt) || before(ack, c.snd.una-c.snd.maxWnd) {
+	if ack.after(c.snd.nxt) || ack.before(c.snd.una.add(-c.snd.maxWnd)) {
 		// RFC 5961 section 5.2: a blind attacker must guess an ACK, too.
 		c.challenge()
 		return false
 	}
-	if before(ack, c.snd.una) {
+	if ack.before(c.snd.una) {
 		return true
 	}
 	c.keep.unanswered = 0
@@ -37,7 +37,7 @@ func (c *Conn) processAck(s *Segment) bool {
 	// RFC 5681 section 2 defines a duplicate acknowledgement.
 	dup := ack == c.snd.una && inFlight && s.length() == 0 && window == c.snd.wnd
 	fin := false
-	if after(ack, c.snd.una) {
+	if ack.after(c.snd.una) {
 		fin = c.advanceUna(ack, &r)
 	}
 	if c.flags&flagSack != 0 && s.Blocks > 0 {
@@ -59,7 +59,7 @@ func (c *Conn) processAck(s *Segment) bool {
 	}
 	c.armLoss()
 	if c.flight.lost > 0 || c.unsent() > 0 || c.flags&flagFin != 0 && !c.finSent() && c.flags&flagFinAcked == 0 {
-		c.schedule()
+		c.schedule(0)
 	}
 	if fin {
 		return c.onFINAcked()
@@ -68,16 +68,16 @@ func (c *Conn) processAck(s *Segment) bool {
 }
 
 // advanceUna moves SND.UNA to ack. It returns true if that acknowledges our FIN.
-func (c *Conn) advanceUna(ack uint32, r *ackResult) (fin bool) {
+func (c *Conn) advanceUna(ack seqNum, r *ackResult) (fin bool) {
 	e := c.e
 	fin = c.finSent() && ack == c.snd.nxt && c.flags&flagFinAcked == 0
-	r.acked = ack - c.snd.una
+	r.acked = ack.sub(c.snd.una)
 	for c.flight.head != 0 {
 		ref := c.flight.head
 		g := e.segs.at(ref)
-		if after(g.end, ack) {
-			if before(g.seq, ack) {
-				n := ack - g.seq
+		if g.end.after(ack) {
+			if g.seq.before(ack) {
+				n := ack.sub(g.seq)
 				if g.flags&segSacked == 0 {
 					r.delivered += n
 				}
@@ -86,7 +86,7 @@ func (c *Conn) advanceUna(ack uint32, r *ackResult) (fin bool) {
 			break
 		}
 		if g.flags&segSacked == 0 {
-			r.delivered += g.end - g.seq
+			r.delivered += g.end.sub(g.seq)
 			c.rackDelivered(g, r)
 			if !r.sampled {
 				r.sampleAt, r.sampled = g.at, true
@@ -114,7 +114,7 @@ func (c *Conn) advanceUna(ack uint32, r *ackResult) (fin bool) {
 
 // updateWindow takes SEG.WND, unless an earlier window came with a later segment.
 func (c *Conn) updateWindow(s *Segment, window uint32) {
-	if !before(c.snd.wl1, s.Seq) && (c.snd.wl1 != s.Seq || after(c.snd.wl2, s.Ack)) {
+	if !c.snd.wl1.before(s.Seq) && (c.snd.wl1 != s.Seq || c.snd.wl2.after(s.Ack)) {
 		return
 	}
 	c.snd.wl1, c.snd.wl2 = s.Seq, s.Ack
@@ -125,7 +125,7 @@ func (c *Conn) updateWindow(s *Segment, window uint32) {
 	c.snd.maxWnd = max(c.snd.maxWnd, window)
 	if c.timers.lossKind == lossPersist && window > 0 {
 		c.timers.lossKind, c.timers.lossAt, c.timers.backoff = lossNone, 0, 0
-		c.schedule()
+		c.schedule(0)
 	}
 }
 

@@ -70,7 +70,7 @@ func (e *Engine) minRcvBuf() uint32 { return min(uint32(e.cfg.RecvBuffer), first
 // peer stay reserved, so the buffer shrinks as the peer sends again.
 func (c *Conn) shrinkRcvBuf() {
 	minBuf := c.e.minRcvBuf()
-	if keep := max(minBuf, c.rcv.adv-c.rcv.nxt+c.rcv.queue.n); keep < c.rcv.buf {
+	if keep := max(minBuf, c.rcv.adv.sub(c.rcv.nxt)+c.rcv.queue.n); keep < c.rcv.buf {
 		c.e.used -= int64(c.rcv.buf - keep)
 		c.rcv.buf = keep
 	}

@@ -99,7 +99,7 @@ func (c *Conn) Write(p []byte) (int, error) {
 		mem := c.snd.queue.mem
 		c.snd.queue.append(c.e.chunks, p[:n])
 		c.e.used += int64(c.snd.queue.mem - mem)
-		c.schedule()
+		c.schedule(0)
 	}
 	if n < len(p) {
 		c.flags |= flagWantWrite
@@ -184,7 +184,7 @@ func (c *Conn) disown() {
 func (c *Conn) SetNoDelay(on bool) {
 	if on {
 		c.flags &^= flagNagle
-		c.schedule()
+		c.schedule(0)
 	} else {
 		c.flags |= flagNagle
 	}

@@ -148,10 +148,10 @@ type timers struct {
 // sender is the send sequence space (RFC 9293 section 3.3.1) and the send queue. Write fills
 // the queue, output moves nxt, and acknowledgements move una and the window.
 type sender struct {
-	iss      uint32
-	una, nxt uint32 // nxt is never taken back
+	iss      seqNum
+	una, nxt seqNum // nxt is never taken back
 	wnd      uint32 // from una
-	wl1, wl2 uint32
+	wl1, wl2 seqNum
 	maxWnd   uint32
 	mss      uint16   // of the peer and the path, options included
 	scale    uint8    // of the peer's windows
@@ -178,9 +178,9 @@ type flight struct {
 // empties the queue, and each segment that is sent moves adv and lastAck. The time is in
 // nanoseconds.
 type receiver struct {
-	nxt       uint32
-	adv       uint32 // the right edge ever advertised
-	lastAck   uint32 // RFC 7323's Last.ACK.sent
+	nxt       seqNum
+	adv       seqNum // the right edge ever advertised
+	lastAck   seqNum // RFC 7323's Last.ACK.sent
 	buf       uint32 // size of the receive buffer, reserved from the budget
 	maxBuf    uint32 // set by SetReadBuffer; 0 is Config.MaxRecvBuffer
 	mss       uint16 // the largest segments received: an estimate
@@ -189,8 +189,8 @@ type receiver struct {
 	queue     queue
 	ooo       oooList
 	dsack     SackBlock // to be reported, with flagDSack
-	fin       uint32    // sequence number of the peer's FIN, with flagPeerFin
-	drsSeq    uint32    // what had been consumed at drsAt
+	fin       seqNum    // sequence number of the peer's FIN, with flagPeerFin
+	drsSeq    seqNum    // what had been consumed at drsAt
 	drsAt     int64     // start of a measurement for the size of the receive buffer
 }
 
@@ -199,12 +199,12 @@ type receiver struct {
 // what it sends. The time is in nanoseconds.
 type recovery struct {
 	rackAt       int64  // RACK.xmit_ts
-	rackEnd      uint32 // RACK.end_seq
-	rackFack     uint32 // RACK.fack
-	rackRound    uint32 // SND.NXT when the reordering window was last widened
-	tlpEnd       uint32 // TLP.end_seq
-	point        uint32 // SND.NXT when loss was found
-	undoMarker   uint32 // SND.UNA then
+	rackEnd      seqNum // RACK.end_seq
+	rackFack     seqNum // RACK.fack
+	rackRound    seqNum // SND.NXT when the reordering window was last widened
+	tlpEnd       seqNum // TLP.end_seq
+	point        seqNum // SND.NXT when loss was found
+	undoMarker   seqNum // SND.UNA then
 	undoRetrans  uint32 // retransmissions since that no D-SACK has reported
 	prrDelivered uint32 // bytes
 	prrOut       uint32 // bytes
@@ -252,33 +252,35 @@ func (c *Conn) sendFin() {
 	case StateCloseWait:
 		c.state = StateLastAck
 	}
-	c.schedule()
+	c.schedule(0)
 }
 
 // finSent reports whether the FIN was sent.
 func (c *Conn) finSent() bool { return c.flags&flagFin != 0 && c.snd.nxt == c.sndEnd()+1 }
 
 // sndEnd is the sequence number after the last byte that was written.
-func (c *Conn) sndEnd() uint32 {
+func (c *Conn) sndEnd() seqNum {
 	if c.state == StateSynSent || c.state == StateSynReceived { // the SYN comes first
-		return c.snd.iss + 1 + c.snd.queue.n
+		return (c.snd.iss + 1).add(c.snd.queue.n)
 	}
 	if c.flags&flagFinAcked != 0 {
 		return c.snd.una - 1
 	}
-	return c.snd.una + c.snd.queue.n
+	return c.snd.una.add(c.snd.queue.n)
 }
 
 // unsent is how many written bytes were never sent.
 func (c *Conn) unsent() uint32 {
-	if end := c.sndEnd(); before(c.snd.nxt, end) {
-		return end - c.snd.nxt
+	if end := c.sndEnd(); c.snd.nxt.before(end) {
+		return end.sub(c.snd.nxt)
 	}
 	return 0
 }
 
-// schedule puts the connection on the list of those that Flush sends for.
-func (c *Conn) schedule() {
+// schedule sets flags of what is due, and puts the connection on the list of those that
+// Flush sends for.
+func (c *Conn) schedule(due flags) {
+	c.flags |= due
 	if c.flags&flagPending == 0 && !c.state.ended() {
 		c.flags |= flagPending
 		c.e.pending = append(c.e.pending, c.id)

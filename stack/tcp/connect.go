@@ -9,7 +9,7 @@ func (e *Engine) Dial(now int64, t Tuple) (*Conn, error) {
 	e.now = now
 	hash := t.hash(&e.flowKey)
 	ref := e.flows.find(hash, &t)
-	var last uint32
+	var last seqNum
 	if ref&waitRef != 0 {
 		w := e.waits.at(ref &^ waitRef)
 		if !w.reusable(e) {
@@ -24,13 +24,13 @@ func (e *Engine) Dial(now int64, t Tuple) (*Conn, error) {
 	if c == nil {
 		return nil, syscall.ENOBUFS
 	}
-	if ref != 0 && !after(c.snd.iss, last) {
+	if ref != 0 && !c.snd.iss.after(last) {
 		c.setISS(last + 1<<16) // never behind the last connection of this name
 	}
 	c.state = StateSynSent
 	c.flags |= flagOwned | flagInTable | flagSendSYN
 	e.flows.insert(hash, c.id)
-	c.schedule()
+	c.schedule(0)
 	return c, nil
 }
 
@@ -59,18 +59,16 @@ func (c *Conn) inputSynSent(s *Segment) {
 		return
 	}
 	c.processSYN(s)
-	c.rcv.adv = c.rcv.nxt + min(c.rcv.buf, 65535) // the window of our SYN
+	c.rcv.adv = c.rcv.nxt.add(min(c.rcv.buf, 65535)) // the window of our SYN
 	if s.Flags&FlagACK == 0 {
 		// A simultaneous open.
 		c.state = StateSynReceived
-		c.flags |= flagSendSYN
-		c.schedule()
+		c.schedule(flagSendSYN)
 		return
 	}
 	c.synAcked(s)
 	c.state = StateEstablished
-	c.flags |= flagAckNow
-	c.schedule()
+	c.schedule(flagAckNow)
 	c.notify(Writable)
 	c.afterHandshake()
 	// Data and FIN may come with the SYN.
@@ -115,6 +113,6 @@ func (c *Conn) afterHandshake() {
 	}
 	c.keepAlive()
 	if c.snd.queue.n > 0 || c.flags&flagFin != 0 {
-		c.schedule()
+		c.schedule(0)
 	}
 }

@@ -26,22 +26,15 @@ const (
 func (e *Engine) cookieCount() uint32 { return uint32(e.now / int64(cookiePeriod)) }
 
 // cookie returns the initial sequence number that answers a SYN with sequence number iss.
-func (e *Engine) cookie(t *Tuple, iss, count, index uint32) uint32 {
+func (e *Engine) cookie(t *Tuple, iss seqNum, count, index uint32) seqNum {
 	mac := t.mac(&e.cookieKey, uint64(iss)<<32|uint64(count)<<3|uint64(index))
-	return count<<27 | index<<24 | uint32(mac)&0xffffff
+	return seqNum(count<<27 | index<<24 | uint32(mac)&0xffffff)
 }
 
 // sendCookie answers a SYN without keeping state.
 func (e *Engine) sendCookie(l *Listener, s *Segment) {
-	peer := uint16(defaultMSS)
-	if !s.Is4() {
-		peer = defaultMSS6
-	}
-	if s.HasMSS && s.MSS != 0 {
-		peer = s.MSS
-	}
 	index := uint32(len(cookieMSS) - 1)
-	for index > 0 && cookieMSS[index] > peer {
+	for index > 0 && cookieMSS[index] > s.peerMSS() {
 		index--
 	}
 	o := synOptions{mss: e.ownMSS(&s.Tuple), scale: -1}
@@ -59,18 +52,15 @@ func (e *Engine) sendCookie(l *Listener, s *Segment) {
 		o.val = cookieStamp(e.millis(), low) + uint32(s.Tuple.hostMAC(&e.tsKey))
 	}
 	n := headerLen + o.len()
-	b := e.cfg.Output.Frame(nil, &s.Tuple, n)
+	b := e.frame(nil, &s.Tuple, n)
 	if b == nil {
 		e.stats.NoFrame++
 		return
 	}
-	b = b[:n]
 	seq := e.cookie(&s.Tuple, s.Seq, e.cookieCount(), index)
 	putHeader(b, &s.Tuple, seq, s.Seq+1, FlagSYN|FlagACK, cookieWindow, n)
 	o.put(b[headerLen:])
-	setChecksum(b, s.Tuple.pseudoSum())
-	e.cfg.Output.Send(nil, b)
-	e.stats.Sent++
+	e.send(nil, b, s.Tuple.pseudoSum())
 	e.stats.Cookies++
 	l.cookieAt = e.now
 }
@@ -96,8 +86,8 @@ func (e *Engine) acceptCookie(l *Listener, s *Segment, hash uint32) (c *Conn, ok
 		return nil, false
 	}
 	iss, got := s.Seq-1, s.Ack-1
-	count, index := e.cookieCount(), got>>24&7
-	age := (count - got>>27) & 31
+	count, index := e.cookieCount(), uint32(got)>>24&7
+	age := (count - uint32(got)>>27) & 31
 	if age > cookieLife || e.cookie(&s.Tuple, iss, count-age, index) != got {
 		return nil, false
 	}

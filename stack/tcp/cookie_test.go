@@ -76,7 +76,7 @@ func TestForgedCookies(t *testing.T) {
 	good := e.cookie(&seg.Tuple, 100, e.cookieCount(), 7)
 	for _, tc := range []struct {
 		name  string
-		ack   uint32
+		ack   seqNum
 		later time.Duration
 		other bool // another connection's
 		want  bool

@@ -36,7 +36,7 @@ func (cubic) onLoss(c *Conn, _ caState) {
 		b.wMax = w
 	}
 	b.epoch = 0
-	flight := float32(c.snd.nxt - c.snd.una)
+	flight := float32(c.snd.nxt.sub(c.snd.una))
 	c.cc.ssthresh = max(uint32(flight*cubicBeta), 2*uint32(c.snd.mss)) // section 4.6
 }
 

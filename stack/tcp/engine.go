@@ -1,6 +1,7 @@
 package tcp
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -73,33 +74,21 @@ func (cfg *Config) setDefaults() error {
 	if cfg.Output == nil {
 		return errors.New("make tcp engine: no output")
 	}
-	def := func(v *int, d int) {
-		if *v == 0 {
-			*v = d
-		}
-	}
-	defD := func(v *time.Duration, d time.Duration) {
-		if *v == 0 {
-			*v = d
-		}
-	}
-	if cfg.Memory == 0 {
-		cfg.Memory = 256 << 20
-	}
-	def(&cfg.MTU, 1500)
-	def(&cfg.RecvBuffer, 64<<10)
-	def(&cfg.MaxRecvBuffer, max(4<<20, cfg.RecvBuffer))
-	def(&cfg.SendBuffer, 64<<10)
-	def(&cfg.MaxSendBuffer, max(4<<20, cfg.SendBuffer))
-	def(&cfg.Burst, 32)
-	def(&cfg.SynRetries, 6)
-	def(&cfg.Retries, 15)
-	def(&cfg.MaxTimeWait, 1<<16)
-	defD(&cfg.MinRTO, 200*time.Millisecond)
-	defD(&cfg.MaxRTO, 120*time.Second)
-	defD(&cfg.DelayedAck, 40*time.Millisecond)
-	defD(&cfg.TimeWait, 60*time.Second)
-	defD(&cfg.FinWait2, 60*time.Second)
+	cfg.Memory = cmp.Or(cfg.Memory, 256<<20)
+	cfg.MTU = cmp.Or(cfg.MTU, 1500)
+	cfg.RecvBuffer = cmp.Or(cfg.RecvBuffer, 64<<10)
+	cfg.MaxRecvBuffer = cmp.Or(cfg.MaxRecvBuffer, max(4<<20, cfg.RecvBuffer))
+	cfg.SendBuffer = cmp.Or(cfg.SendBuffer, 64<<10)
+	cfg.MaxSendBuffer = cmp.Or(cfg.MaxSendBuffer, max(4<<20, cfg.SendBuffer))
+	cfg.Burst = cmp.Or(cfg.Burst, 32)
+	cfg.SynRetries = cmp.Or(cfg.SynRetries, 6)
+	cfg.Retries = cmp.Or(cfg.Retries, 15)
+	cfg.MaxTimeWait = cmp.Or(cfg.MaxTimeWait, 1<<16)
+	cfg.MinRTO = cmp.Or(cfg.MinRTO, 200*time.Millisecond)
+	cfg.MaxRTO = cmp.Or(cfg.MaxRTO, 120*time.Second)
+	cfg.DelayedAck = cmp.Or(cfg.DelayedAck, 40*time.Millisecond)
+	cfg.TimeWait = cmp.Or(cfg.TimeWait, 60*time.Second)
+	cfg.FinWait2 = cmp.Or(cfg.FinWait2, 60*time.Second)
 	switch {
 	case cfg.MTU < minMTU || cfg.MTU > 65535:
 		return fmt.Errorf("make tcp engine: MTU of %d is not in %d to 65535", cfg.MTU, minMTU)
@@ -244,14 +233,14 @@ func (e *Engine) newConn(t *Tuple, hash uint32) *Conn {
 
 // setISS sets the initial sequence number, which is also the first recovery point (RFC 6582 section
 // 3.2, step 1).
-func (c *Conn) setISS(iss uint32) {
+func (c *Conn) setISS(iss seqNum) {
 	c.snd.iss, c.snd.una, c.snd.nxt, c.rec.point = iss, iss, iss+1, iss
 }
 
 // isn returns an initial sequence number (RFC 6528 section 3): a clock of about 4 µs, plus a keyed
 // hash of the tuple.
-func (e *Engine) isn(t *Tuple) uint32 {
-	return uint32(e.now>>12) + uint32(t.mac(&e.isnKey, 0))
+func (e *Engine) isn(t *Tuple) seqNum {
+	return seqNum(e.now>>12) + seqNum(t.mac(&e.isnKey, 0))
 }
 
 func (e *Engine) millis() uint32 { return uint32(e.now / int64(time.Millisecond)) }
@@ -319,11 +308,11 @@ func (e *Engine) Flush(now int64) (more bool) {
 		}
 		switch c.output() {
 		case outputMore:
-			c.schedule()
+			c.schedule(0)
 			more = true
 		case outputNoFrame:
 			e.stats.NoFrame++
-			c.schedule()
+			c.schedule(0)
 			e.pending = append(e.pending, e.flushing[i+1:]...)
 			c.arm()
 			return true
@@ -349,14 +338,12 @@ func (e *Engine) SetTime(now int64) { e.now = max(e.now, now) }
 // AbortAll resets all connections, including those that were closed and those in a handshake, and
 // drops all TIME-WAIT entries. Connections that the application holds fail with ECONNABORTED.
 func (e *Engine) AbortAll() {
-	for k := range e.conns.slabs {
-		items := e.conns.slabs[k].items
-		for i := range items {
-			if c := &items[i]; c.e != nil && !c.state.ended() {
-				c.reset(syscall.ECONNABORTED)
-			}
+	e.each(func(c *Conn) bool {
+		if !c.state.ended() {
+			c.reset(syscall.ECONNABORTED)
 		}
-	}
+		return true
+	})
 	for e.waitHead != 0 {
 		e.dropWait(e.waitHead)
 	}
@@ -365,10 +352,15 @@ func (e *Engine) AbortAll() {
 // All calls f for each connection that the application holds, until f returns false. f may close
 // the connection.
 func (e *Engine) All(f func(c *Conn) bool) {
+	e.each(func(c *Conn) bool { return c.flags&flagOwned == 0 || f(c) })
+}
+
+// each calls f for each connection that has memory, until f returns false.
+func (e *Engine) each(f func(c *Conn) bool) {
 	for k := range e.conns.slabs {
 		items := e.conns.slabs[k].items
 		for i := range items {
-			if c := &items[i]; c.e != nil && c.flags&flagOwned != 0 && !f(c) {
+			if c := &items[i]; c.e != nil && !f(c) {
 				return
 			}
 		}

@@ -19,7 +19,7 @@ type rogue struct {
 	buf   []byte // of segments to the engine
 	out   []byte // of segments from it
 	short bool
-	seq   uint32  // the peer's next, while it keeps to the rules
+	seq   seqNum  // the peer's next, while it keeps to the rules
 	last  Segment // from the engine
 	opts  byte
 }
@@ -81,7 +81,7 @@ func (z *rogue) tuple() Tuple {
 }
 
 // send gives the engine a segment as bytes.
-func (z *rogue) send(seq, ack uint32, flags uint8, window uint16, options []byte, text int) {
+func (z *rogue) send(seq, ack seqNum, flags uint8, window uint16, options []byte, text int) {
 	for len(options)%4 != 0 {
 		options = append(options, optNop)
 	}
@@ -118,15 +118,15 @@ func (z *rogue) obey(flags uint8, text int) {
 	} else {
 		o = z.stamp(nil, 0)
 	}
-	ack := uint32(0)
+	ack := seqNum(0)
 	if flags&FlagACK != 0 {
-		ack = z.last.Seq + z.last.length()
+		ack = z.last.Seq.add(z.last.length())
 		if c := z.conn(); c != nil {
 			ack = c.snd.nxt
 		}
 	}
 	z.send(z.seq, ack, flags, 65535, o, text)
-	z.seq += uint32(text) + b2u(flags&(FlagSYN|FlagFIN) != 0)
+	z.seq += seqNum(uint32(text) + b2u(flags&(FlagSYN|FlagFIN) != 0))
 	z.settle()
 }
 
@@ -246,16 +246,16 @@ func (z *rogue) begin(state State) {
 }
 
 // offset is a number near another: mostly the same, or within a segment or two.
-func (z *rogue) offset(n uint32) uint32 {
+func (z *rogue) offset(n seqNum) seqNum {
 	switch v := z.byte(); {
 	case v < 100:
 		return n
 	case v < 160:
-		return n + uint32(int8(z.byte()))
+		return n + seqNum(int8(z.byte()))
 	case v < 230:
-		return n + uint32(v-195)*1000 + uint32(z.byte())
+		return n + seqNum(v-195)*1000 + seqNum(z.byte())
 	default:
-		return n + uint32(z.byte())<<(v&31)
+		return n + seqNum(z.byte())<<(v&31)
 	}
 }
 
@@ -266,8 +266,8 @@ func (z *rogue) attack() {
 	if c != nil {
 		at = *c
 	} else {
-		at.rcv.nxt, at.snd.nxt = z.last.Ack, z.last.Seq+z.last.length()
-		at.snd.una, at.rcv.adv = at.snd.nxt, at.rcv.nxt+uint32(z.last.Window)
+		at.rcv.nxt, at.snd.nxt = z.last.Ack, z.last.Seq.add(z.last.length())
+		at.snd.una, at.rcv.adv = at.snd.nxt, at.rcv.nxt.add(uint32(z.last.Window))
 	}
 	form := z.byte()
 	flags := uint8(FlagACK)
@@ -276,8 +276,8 @@ func (z *rogue) attack() {
 	} else if form&3 == 2 {
 		flags |= FlagFIN
 	}
-	seq := z.offset([]uint32{at.rcv.nxt, at.rcv.nxt, at.rcv.adv, z.seq}[form>>2&3])
-	ack := z.offset([]uint32{at.snd.nxt, at.snd.una, at.snd.una + (at.snd.nxt-at.snd.una)/2, at.snd.iss}[form>>4&3])
+	seq := z.offset([]seqNum{at.rcv.nxt, at.rcv.nxt, at.rcv.adv, z.seq}[form>>2&3])
+	ack := z.offset([]seqNum{at.snd.nxt, at.snd.una, at.snd.una.add(at.snd.nxt.sub(at.snd.una) / 2), at.snd.iss}[form>>4&3])
 	var options []byte
 	switch z.byte() & 7 {
 	case 0, 1, 2:
@@ -291,12 +291,12 @@ func (z *rogue) attack() {
 		options = append(options, optNop, optNop, optSack, byte(2+8*k))
 		edge := at.snd.una
 		for range k {
-			start := z.offset(edge + 1448*uint32(z.byte()&7))
-			edge = z.offset(start + 1448*uint32(z.byte()&3))
+			start := z.offset(edge.add(1448 * uint32(z.byte()&7)))
+			edge = z.offset(start.add(1448 * uint32(z.byte()&3)))
 			options = append(options, byte(start>>24), byte(start>>16), byte(start>>8), byte(start), byte(edge>>24), byte(edge>>16), byte(edge>>8), byte(edge))
 		}
 	case 5:
-		options = z.stamp(nil, z.offset(0))
+		options = z.stamp(nil, uint32(z.offset(0)))
 	case 6: // anything at all
 		n := min(int(z.byte())%41, len(z.b))
 		options = append(options, z.b[:n]...)

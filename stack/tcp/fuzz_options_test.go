@@ -46,7 +46,7 @@ func FuzzOptions(f *testing.F) {
 		}
 		n := int(b[12]>>4) * 4
 		if !bytes.Equal(got.Payload, b[n:]) || got.RemotePort != uint16(b[0])<<8|uint16(b[1]) || got.LocalPort != uint16(b[2])<<8|uint16(b[3]) ||
-			got.Seq != binary.BigEndian.Uint32(b[4:]) || got.Ack != binary.BigEndian.Uint32(b[8:]) ||
+			got.Seq != seqNum(binary.BigEndian.Uint32(b[4:])) || got.Ack != seqNum(binary.BigEndian.Uint32(b[8:])) ||
 			got.Flags != b[13]&0x3f || got.Window != uint16(b[14])<<8|uint16(b[15]) || !got.Is4() {
 			t.Fatalf("%+v", got)
 		}
@@ -83,7 +83,7 @@ func readOptions(list []byte) (o Options) {
 		case [2]byte{5, 2}, [2]byte{5, 10}, [2]byte{5, 18}, [2]byte{5, 26}, [2]byte{5, 34}:
 			o.Blocks, o.Sack = uint8(len(option)/8), [4]SackBlock{}
 			for k := range o.Sack[:o.Blocks] {
-				o.Sack[k] = SackBlock{word(2 + 8*k), word(6 + 8*k)}
+				o.Sack[k] = SackBlock{seqNum(word(2 + 8*k)), seqNum(word(6 + 8*k))}
 			}
 		}
 	}

@@ -28,7 +28,7 @@ func fuzzInput(t *testing.T, b []byte) {
 		Congestion: renoOr(z.opts&rogueReno != 0)}
 	if z.opts&rogueInline != 0 {
 		cfg.OnData = func(c *Conn, p []byte) int {
-			if err := checkPattern(p, c.rcv.nxt-uint32(len(p))); err != nil {
+			if err := checkPattern(p, c.rcv.nxt.add(-uint32(len(p)))); err != nil {
 				t.Fatalf("OnData: %v", err)
 			}
 			return len(p) - int(p[0])%2*len(p)/2
@@ -59,7 +59,7 @@ func (z *rogue) recover() {
 	}
 	for round := 0; !c.state.ended(); round++ {
 		if round == 3000 {
-			if after(c.snd.wl1, c.rcv.nxt) {
+			if c.snd.wl1.after(c.rcv.nxt) {
 				return // text beyond its own FIN: no window update of it counts any more
 			}
 			z.t.Fatalf("stands still in %v: %d bytes to send, window %d, %d to read, flags %b", c.state, c.snd.queue.n, c.snd.wnd, c.rcv.queue.n, c.flags)
@@ -74,9 +74,9 @@ func (z *rogue) recover() {
 		case c.flags&flagRecvFin != 0:
 			z.send(c.rcv.nxt, c.snd.nxt, FlagACK, 65535, z.stamp(nil, 0), 0)
 		case c.flags&flagPeerFin != 0:
-			z.send(c.rcv.nxt, c.snd.nxt, FlagACK|FlagFIN, 65535, z.stamp(nil, 0), int(min(c.rcv.fin-c.rcv.nxt, 1000)))
+			z.send(c.rcv.nxt, c.snd.nxt, FlagACK|FlagFIN, 65535, z.stamp(nil, 0), int(min(c.rcv.fin.sub(c.rcv.nxt), 1000)))
 		case round < 200 && !c.orphan():
-			z.send(c.rcv.nxt, c.snd.nxt, FlagACK, 65535, z.stamp(nil, 0), int(min(c.rcv.adv-c.rcv.nxt, 1000)))
+			z.send(c.rcv.nxt, c.snd.nxt, FlagACK, 65535, z.stamp(nil, 0), int(min(c.rcv.adv.sub(c.rcv.nxt), 1000)))
 		default:
 			z.send(c.rcv.nxt, c.snd.nxt, FlagACK|FlagFIN, 65535, z.stamp(nil, 0), 0)
 		}

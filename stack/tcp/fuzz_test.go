@@ -56,16 +56,16 @@ func (z *fuzzer) byte() byte {
 }
 
 // near is a number around one that matters: itself, close to it, or anything.
-func (z *fuzzer) near(n uint32) uint32 {
+func (z *fuzzer) near(n seqNum) seqNum {
 	switch v := z.byte(); {
 	case v < 128:
 		return n
 	case v < 200:
-		return n + uint32(v-164)*uint32(z.byte())
+		return n + seqNum(v-164)*seqNum(z.byte())
 	case v < 240:
-		return n + uint32(v-220)<<uint(z.byte()&31)
+		return n + seqNum(v-220)<<uint(z.byte()&31)
 	default:
-		return uint32(v)<<24 | uint32(z.byte())<<13
+		return seqNum(v)<<24 | seqNum(z.byte())<<13
 	}
 }
 
@@ -82,7 +82,7 @@ func (z *fuzzer) honest(i byte) {
 		c = z.e.conns.at(ref)
 	}
 	form := z.byte()
-	s := Segment{Tuple: t, Flags: FlagSYN, Seq: uint32(form) << 24, Window: 65535}
+	s := Segment{Tuple: t, Flags: FlagSYN, Seq: seqNum(form) << 24, Window: 65535}
 	s.TSVal = uint32(z.now / int64(time.Millisecond))
 	switch {
 	case c == nil:
@@ -98,10 +98,10 @@ func (z *fuzzer) honest(i byte) {
 			}
 		}
 		if form&16 != 0 {
-			s.Seq += 1000 * uint32(form>>5) // text ahead of RCV.NXT
+			s.Seq += seqNum(1000 * uint32(form>>5)) // text ahead of RCV.NXT
 		}
 		if form&7 > 2 {
-			s.Payload = fillPattern(z.out[:min(c.rcv.adv-c.rcv.nxt, 300*uint32(form&7))], s.Seq)
+			s.Payload = fillPattern(z.out[:min(c.rcv.adv.sub(c.rcv.nxt), 300*uint32(form&7))], s.Seq)
 		}
 	}
 	if s.Flags&FlagSYN != 0 {
@@ -128,12 +128,12 @@ func (z *fuzzer) segment() {
 	}
 	s.Seq = z.near(last.Ack)
 	if s.Flags&FlagACK != 0 {
-		s.Ack = z.near(last.Seq + last.length())
+		s.Ack = z.near(last.Seq.add(last.length()))
 	}
 	if o := z.byte(); o < 200 {
 		s.HasTS = last.HasTS || o < 40
-		s.TSVal = z.near(last.TSEcr + uint32(z.byte()&3))
-		s.TSEcr = z.near(last.TSVal)
+		s.TSVal = uint32(z.near(seqNum(last.TSEcr + uint32(z.byte()&3))))
+		s.TSEcr = uint32(z.near(seqNum(last.TSVal)))
 		if s.Flags&FlagSYN != 0 {
 			s.HasMSS, s.MSS = o&1 != 0, uint16(z.byte())<<4
 			s.HasScale, s.Scale = o&2 != 0, min(z.byte(), maxScale)
@@ -142,11 +142,11 @@ func (z *fuzzer) segment() {
 			s.Blocks = min(z.byte()%5, 4)
 			for k := range s.Sack[:s.Blocks] {
 				s.Sack[k].Start = z.near(s.Ack)
-				s.Sack[k].End = s.Sack[k].Start + uint32(z.byte())*16
+				s.Sack[k].End = s.Sack[k].Start.add(uint32(z.byte()) * 16)
 			}
 		}
 	}
-	s.Payload = fillPattern(z.out[:int(z.byte())*int(z.byte()&7)], s.Seq+b2u(s.Flags&FlagSYN != 0))
+	s.Payload = fillPattern(z.out[:int(z.byte())*int(z.byte()&7)], s.Seq.add(b2u(s.Flags&FlagSYN != 0)))
 	if z.e.Input(z.now, &s) == NoConnection {
 		z.e.Reject(&s)
 	}
@@ -204,7 +204,7 @@ func (z *fuzzer) call() {
 	case 11:
 		c.SetKeepAlive(op&1 != 0, time.Second, time.Second, 2)
 	case 12:
-		z.e.ICMP(z.now, c.Tuple(), z.near(z.last[c.tuple.RemotePort%4].Seq), ICMPKind(op&1), int(z.byte())*8)
+		z.e.ICMP(z.now, c.Tuple(), uint32(z.near(z.last[c.tuple.RemotePort%4].Seq)), ICMPKind(op&1), int(z.byte())*8)
 	case 13:
 		c.SetReadBuffer(int(z.byte()) << 9)
 	case 14:
@@ -275,7 +275,7 @@ func fuzzInterleavings(t *testing.T, b []byte) {
 	}
 	if flags&2 != 0 {
 		cfg.OnData = func(c *Conn, p []byte) int {
-			if err := checkPattern(p, c.rcv.nxt-uint32(len(p))); err != nil {
+			if err := checkPattern(p, c.rcv.nxt.add(-uint32(len(p)))); err != nil {
 				t.Fatalf("OnData: %v", err)
 			}
 			switch v := z.byte(); v & 7 {

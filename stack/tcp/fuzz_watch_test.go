@@ -13,30 +13,30 @@ type watcher struct {
 // moment is what a connection's numbers were after the last step.
 type moment struct {
 	state          State
-	iss            uint32
-	sndUna, sndNxt uint32
-	rcvNxt, rcvAdv uint32
-	sndEdge        uint32 // the furthest that the peer's window has ever reached
-	offered        uint32 // right edge in the last segment sent
+	iss            seqNum
+	sndUna, sndNxt seqNum
+	rcvNxt, rcvAdv seqNum
+	sndEdge        seqNum // the furthest that the peer's window has ever reached
+	offered        seqNum // right edge in the last segment sent
 	hasOffered     bool
 }
 
 func newWatcher(e *Engine) *watcher { return &watcher{e: e, seen: make(map[uint32]moment)} }
 
 // pattern is the byte at a sequence number.
-func pattern(seq uint32) byte { return byte(seq) ^ byte(seq>>8)*31 ^ byte(seq>>17)*7 }
+func pattern(seq seqNum) byte { return byte(seq) ^ byte(seq>>8)*31 ^ byte(seq>>17)*7 }
 
-func fillPattern(b []byte, seq uint32) []byte {
+func fillPattern(b []byte, seq seqNum) []byte {
 	for i := range b {
-		b[i] = pattern(seq + uint32(i))
+		b[i] = pattern(seq + seqNum(i))
 	}
 	return b
 }
 
-func checkPattern(b []byte, seq uint32) error {
+func checkPattern(b []byte, seq seqNum) error {
 	for i := range b {
-		if want := pattern(seq + uint32(i)); b[i] != want {
-			return fmt.Errorf("byte %d of %d, at %d, is %#x: want %#x", i, len(b), seq+uint32(i), b[i], want)
+		if want := pattern(seq + seqNum(i)); b[i] != want {
+			return fmt.Errorf("byte %d of %d, at %d, is %#x: want %#x", i, len(b), seq+seqNum(i), b[i], want)
 		}
 	}
 	return nil
@@ -56,8 +56,8 @@ func (w *watcher) read(c *Conn, b []byte) error {
 }
 
 // firstBuffered is the sequence number of the first byte to be read.
-func (w *watcher) firstBuffered(c *Conn) uint32 {
-	first := c.rcv.nxt - c.rcv.queue.n
+func (w *watcher) firstBuffered(c *Conn) seqNum {
+	first := c.rcv.nxt.add(-c.rcv.queue.n)
 	if c.flags&flagRecvFin != 0 {
 		first--
 	}
@@ -82,19 +82,19 @@ func (w *watcher) sending(c *Conn, s *Segment) error {
 		return fmt.Errorf("acknowledges %d, RCV.NXT is %d", s.Ack, c.rcv.nxt)
 	}
 	m := w.seen[c.id]
-	edge := c.snd.una + c.snd.wnd
-	if m.iss == c.snd.iss && after(m.sndEdge, edge) && m.state != StateSynSent && m.state != StateClosed {
+	edge := c.snd.una.add(c.snd.wnd)
+	if m.iss == c.snd.iss && m.sndEdge.after(edge) && m.state != StateSynSent && m.state != StateClosed {
 		edge = m.sndEdge
 	}
-	if end := s.Seq + s.length(); s.length() > 0 && after(end, edge) {
+	if end := s.Seq.add(s.length()); s.length() > 0 && end.after(edge) {
 		return fmt.Errorf("sent to %d, the peer's window has never reached beyond %d", end, edge)
 	}
-	offered := s.Ack + uint32(s.Window)<<c.rcv.scale
-	if after(offered, c.rcv.adv) {
+	offered := s.Ack.add(uint32(s.Window) << c.rcv.scale)
+	if offered.after(c.rcv.adv) {
 		return fmt.Errorf("offers a window to %d, and will take only to %d", offered, c.rcv.adv)
 	}
 	// RFC 9293 section 3.8.6: the window is not shrunk, but by what its scale rounds.
-	if m.hasOffered && m.iss == c.snd.iss && before(offered, m.offered) && m.offered-offered >= 1<<c.rcv.scale && c.flags&flagRecvFin == 0 {
+	if m.hasOffered && m.iss == c.snd.iss && offered.before(m.offered) && m.offered-offered >= 1<<c.rcv.scale && c.flags&flagRecvFin == 0 {
 		return fmt.Errorf("takes a window to %d back to %d", m.offered, offered)
 	}
 	m.iss, m.offered, m.hasOffered = c.snd.iss, offered, true
@@ -143,14 +143,14 @@ func (w *watcher) step() error {
 			if ok && was.iss == c.snd.iss {
 				err = w.compare(&was, c)
 			} else {
-				now = moment{sndEdge: c.snd.una + c.snd.wnd}
+				now = moment{sndEdge: c.snd.una.add(c.snd.wnd)}
 			}
 			if err != nil {
 				return fmt.Errorf("%v, was %v: %w", c.state, was.state, err)
 			}
 			now.state, now.iss = c.state, c.snd.iss
 			now.sndUna, now.sndNxt, now.rcvNxt, now.rcvAdv = c.snd.una, c.snd.nxt, c.rcv.nxt, c.rcv.adv
-			if edge := c.snd.una + c.snd.wnd; was.state == StateSynSent || after(edge, now.sndEdge) {
+			if edge := c.snd.una.add(c.snd.wnd); was.state == StateSynSent || edge.after(now.sndEdge) {
 				now.sndEdge = edge
 			}
 			w.seen[c.id] = now
@@ -170,14 +170,14 @@ func (w *watcher) compare(was *moment, c *Conn) error {
 		}
 	}
 	switch {
-	case before(c.snd.una, was.sndUna):
+	case c.snd.una.before(was.sndUna):
 		return fmt.Errorf("SND.UNA went back from %d to %d", was.sndUna, c.snd.una)
-	case before(c.snd.nxt, was.sndNxt):
+	case c.snd.nxt.before(was.sndNxt):
 		return fmt.Errorf("SND.NXT went back from %d to %d", was.sndNxt, c.snd.nxt)
 	case was.state == StateSynSent:
-	case before(c.rcv.nxt, was.rcvNxt):
+	case c.rcv.nxt.before(was.rcvNxt):
 		return fmt.Errorf("RCV.NXT went back from %d to %d", was.rcvNxt, c.rcv.nxt)
-	case before(c.rcv.adv, was.rcvAdv):
+	case c.rcv.adv.before(was.rcvAdv):
 		return fmt.Errorf("the window's edge went back from %d to %d", was.rcvAdv, c.rcv.adv)
 	}
 	return nil

@@ -3,7 +3,7 @@ package tcp
 // hystart is the state of HyStart++ (RFC 9406). The first slow start ends when round trips
 // become longer, before a queue overflows.
 type hystart struct {
-	roundEnd  uint32 // SND.NXT when the round began
+	roundEnd  seqNum // SND.NXT when the round began
 	last, cur uint32 // minimum RTT of the last round and of this one, in microseconds
 	baseline  uint32 // minimum RTT when conservative slow start began; 0 outside of it
 	samples   uint8  // in this round
@@ -36,7 +36,7 @@ func (c *Conn) hystartRTT(rtt uint32) {
 		return
 	}
 	h := &c.cc.alg.loss().hystart
-	if afterEq(c.snd.una, h.roundEnd) || h.cur == 0 {
+	if c.snd.una.afterEq(h.roundEnd) || h.cur == 0 {
 		if h.baseline != 0 {
 			if h.rounds++; h.rounds >= hystartRounds {
 				c.cc.ssthresh = c.cc.cwnd

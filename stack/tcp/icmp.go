@@ -30,12 +30,12 @@ func (e *Engine) ICMP(now int64, t *Tuple, seq uint32, kind ICMPKind, mtu int) b
 		return false
 	}
 	c := e.conns.at(ref)
-	if !within(seq, c.snd.una, c.snd.nxt) { // RFC 5927 section 4.1
+	if !seqNum(seq).within(c.snd.una, c.snd.nxt) { // RFC 5927 section 4.1
 		return false
 	}
 	switch {
 	case kind == ICMPTooBig:
-		return c.pathMTU(seq, mtu)
+		return c.pathMTU(seqNum(seq), mtu)
 	case kind == ICMPRefused && c.state == StateSynSent:
 		c.fail(syscall.ECONNREFUSED)
 	case kind == ICMPNoNeighbour && c.state == StateSynSent:
@@ -53,7 +53,7 @@ var plateaus = [...]int{17914, 8166, 4352, 2002, 1492, 1006}
 
 // pathMTU lowers the MSS to what a router has reported, and retransmits the segments that are too
 // large. That is no sign of congestion (RFC 1191 section 6.4). The MSS is never raised again.
-func (c *Conn) pathMTU(seq uint32, mtu int) bool {
+func (c *Conn) pathMTU(seq seqNum, mtu int) bool {
 	e := c.e
 	if c.state == StateSynSent || c.state == StateSynReceived {
 		return false // a SYN is never too big
@@ -64,21 +64,16 @@ func (c *Conn) pathMTU(seq uint32, mtu int) bool {
 	}
 	var size int
 	for ref := c.flight.head; ref != 0; ref = e.segs.at(ref).next {
-		if g := e.segs.at(ref); within(seq, g.seq, g.end) {
+		if g := e.segs.at(ref); seq.within(g.seq, g.end) {
 			size = headers + int(g.data()) + int(uint32(c.snd.mss)-c.maxPayload())
 		}
 	}
-	if mtu < lowest {
-		// RFC 1191 section 5: older routers do not report the MTU.
-		if mtu != 0 {
-			mtu = lowest
-		} else {
-			mtu = lowest
-			for i := len(plateaus) - 1; i >= 0 && plateaus[i] < size; i-- {
-				mtu = plateaus[i]
-			}
+	if mtu == 0 { // RFC 1191 section 5: older routers do not report the MTU
+		for i := len(plateaus) - 1; i >= 0 && plateaus[i] < size; i-- {
+			mtu = plateaus[i]
 		}
 	}
+	mtu = max(mtu, lowest)
 	if size <= mtu || mtu-headers >= int(c.snd.mss) { // RFC 5927 section 7.2
 		return false
 	}
@@ -90,6 +85,6 @@ func (c *Conn) pathMTU(seq uint32, mtu int) bool {
 		}
 	}
 	c.armLoss()
-	c.schedule()
+	c.schedule(0)
 	return true
 }

@@ -41,7 +41,7 @@ func (c *Conn) input(s *Segment) {
 		return
 	}
 	if c.state == StateSynReceived {
-		if !after(s.Ack, c.snd.una) || after(s.Ack, c.snd.nxt) {
+		if !s.Ack.after(c.snd.una) || s.Ack.after(c.snd.nxt) {
 			e.Reject(s)
 			return
 		}
@@ -76,7 +76,7 @@ func (c *Conn) checkTimestamp(s *Segment) (ok, newest bool) {
 		c.e.stats.Dropped++
 		return false, false
 	}
-	if before(s.TSVal, c.ts.recent) {
+	if earlier(s.TSVal, c.ts.recent) {
 		if s.Flags&FlagRST != 0 {
 			return true, false
 		}
@@ -88,7 +88,7 @@ func (c *Conn) checkTimestamp(s *Segment) (ok, newest bool) {
 		}
 	}
 	// Section 4.3: TS.Recent is taken from the segment that Last.ACK.sent falls in.
-	return true, beforeEq(s.Seq, c.rcv.lastAck) && !after(c.rcv.nxt, s.Seq+s.length())
+	return true, s.Seq.beforeEq(c.rcv.lastAck) && !c.rcv.nxt.after(s.Seq.add(s.length()))
 }
 
 // ackUnacceptable acknowledges a segment that is dropped, so that its sender learns what we expect
@@ -96,39 +96,37 @@ func (c *Conn) checkTimestamp(s *Segment) (ok, newest bool) {
 func (c *Conn) ackUnacceptable(s *Segment) {
 	if s.Flags&FlagSYN != 0 && c.state == StateSynReceived && s.Seq == c.rcv.nxt-1 {
 		// The peer repeats its SYN: our SYN-ACK was lost.
-		c.flags |= flagSendSYN
-		c.schedule()
+		c.schedule(flagSendSYN)
 		return
 	}
-	if n := uint32(len(s.Payload)); n > 0 && before(s.Seq, c.rcv.nxt) {
+	if n := uint32(len(s.Payload)); n > 0 && s.Seq.before(c.rcv.nxt) {
 		c.e.stats.Duplicates++
-		c.reportDSACK(s.Seq, minSeq(s.Seq+n, c.rcv.nxt))
+		c.reportDSACK(s.Seq, minSeq(s.Seq.add(n), c.rcv.nxt))
 	}
 	if s.length() == 0 && !c.mayChallenge() {
 		return // this ends an endless exchange of ACKs
 	}
-	c.flags |= flagAckNow
-	c.schedule()
+	c.schedule(flagAckNow)
 }
 
 // trim checks the sequence number, and cuts off what lies outside of the window. It returns false
 // if nothing acceptable is left.
 func (c *Conn) trim(s *Segment) bool {
-	wnd := c.rcv.adv - c.rcv.nxt
+	wnd := c.rcv.adv.sub(c.rcv.nxt)
 	n := s.length()
 	ok := false
 	switch {
 	case n == 0 && wnd == 0:
 		ok = s.Seq == c.rcv.nxt
 	case n == 0:
-		ok = within(s.Seq, c.rcv.nxt, c.rcv.adv) || s.Seq == c.rcv.nxt
+		ok = s.Seq.within(c.rcv.nxt, c.rcv.adv) || s.Seq == c.rcv.nxt
 	case wnd == 0:
 		// None of its data fits, but its ACK or RST is processed.
 		ok = s.Seq == c.rcv.nxt
 	default:
-		ok = within(s.Seq, c.rcv.nxt, c.rcv.adv) || within(s.Seq+n-1, c.rcv.nxt, c.rcv.adv)
+		ok = s.Seq.within(c.rcv.nxt, c.rcv.adv) || (s.Seq.add(n)-1).within(c.rcv.nxt, c.rcv.adv)
 		// A segment may cover the whole window.
-		ok = ok || before(s.Seq, c.rcv.nxt) && after(s.Seq+n, c.rcv.adv)
+		ok = ok || s.Seq.before(c.rcv.nxt) && s.Seq.add(n).after(c.rcv.adv)
 	}
 	if !ok {
 		if s.Flags&FlagRST == 0 {
@@ -140,26 +138,23 @@ func (c *Conn) trim(s *Segment) bool {
 	if s.Flags&(FlagSYN|FlagRST) != 0 {
 		return true
 	}
-	if before(s.Seq, c.rcv.nxt) {
-		dup := min(c.rcv.nxt-s.Seq, uint32(len(s.Payload)))
+	if s.Seq.before(c.rcv.nxt) {
+		dup := min(c.rcv.nxt.sub(s.Seq), uint32(len(s.Payload)))
 		if dup > 0 {
-			c.reportDSACK(s.Seq, s.Seq+dup)
-			c.flags |= flagAckNow
-			c.schedule()
+			c.reportDSACK(s.Seq, s.Seq.add(dup))
+			c.schedule(flagAckNow)
 		}
 		s.Payload = s.Payload[dup:]
-		s.Seq += dup
+		s.Seq += seqNum(dup)
 	}
-	if end := s.Seq + uint32(len(s.Payload)); after(end, c.rcv.adv) {
-		cut := min(end-c.rcv.adv, uint32(len(s.Payload)))
+	if end := s.Seq.add(uint32(len(s.Payload))); end.after(c.rcv.adv) {
+		cut := min(end.sub(c.rcv.adv), uint32(len(s.Payload)))
 		s.Payload = s.Payload[:uint32(len(s.Payload))-cut]
 		s.Flags &^= FlagFIN
-		c.flags |= flagAckNow
-		c.schedule()
+		c.schedule(flagAckNow)
 	} else if s.Flags&FlagFIN != 0 && end == c.rcv.adv && n > 0 && wnd == 0 {
 		s.Flags &^= FlagFIN
-		c.flags |= flagAckNow
-		c.schedule()
+		c.schedule(flagAckNow)
 	}
 	return true
 }
@@ -224,7 +219,6 @@ func (c *Conn) mayChallenge() bool {
 func (c *Conn) challenge() {
 	if c.mayChallenge() {
 		c.e.stats.ChallengeAcks++
-		c.flags |= flagAckNow
-		c.schedule()
+		c.schedule(flagAckNow)
 	}
 }

@@ -96,7 +96,7 @@ func (c *Conn) checkSent() (n int, err error) {
 		n++
 		lostSeen = lostSeen || ref == c.flight.lostHint
 		switch {
-		case g.seq != seq || !before(g.seq, g.end):
+		case g.seq != seq || !g.seq.before(g.end):
 			return 0, fmt.Errorf("segment from %d to %d, want it from %d", g.seq, g.end, seq)
 		case g.prev != prev:
 			return 0, fmt.Errorf("segments are not linked back")
@@ -105,30 +105,30 @@ func (c *Conn) checkSent() (n int, err error) {
 		case (g.flags&segTimed != 0) == (g.flags&(segSacked|segLost) != 0):
 			return 0, fmt.Errorf("segment is in the wrong lists: %b", g.flags)
 		}
-		if before(g.seq, run) && g.flags&segSacked == 0 {
+		if g.seq.before(run) && g.flags&segSacked == 0 {
 			return 0, fmt.Errorf("segment at %d is in a run of SACKed ones to %d", g.seq, run)
 		}
 		if g.flags&segSacked != 0 && g.tnext != 0 {
 			last := e.segs.at(g.tnext)
-			if !after(last.seq, g.seq) || after(last.end, c.snd.nxt) {
+			if !last.seq.after(g.seq) || last.end.after(c.snd.nxt) {
 				return 0, fmt.Errorf("the run of the segment at %d leads to %d", g.seq, last.seq)
 			}
-			if after(last.end, run) {
+			if last.end.after(run) {
 				run = last.end
 			}
 		}
 		if g.data() > 0 {
-			if got, want := c.offsetOf(g.pos), g.seq-c.snd.una; got != want {
+			if got, want := c.offsetOf(g.pos), g.seq.sub(c.snd.una); got != want {
 				return 0, fmt.Errorf("segment at %d of the queue, want %d", got, want)
 			}
 		}
 		if g.flags&segLost != 0 {
-			if lost += g.end - g.seq; !lostSeen {
+			if lost += g.end.sub(g.seq); !lostSeen {
 				return 0, fmt.Errorf("a lost segment lies before the hint")
 			}
 		}
 		if g.flags&segSacked != 0 {
-			sacked += g.end - g.seq
+			sacked += g.end.sub(g.seq)
 			sackedSegs++
 		}
 		if g.flags&segTimed != 0 {
@@ -155,11 +155,11 @@ func (c *Conn) checkSent() (n int, err error) {
 	if timed != 0 {
 		return 0, fmt.Errorf("%d segments are not in the list by time", timed)
 	}
-	if after(c.snd.nxt, c.sndEnd()+1) {
+	if c.snd.nxt.after(c.sndEnd() + 1) {
 		return 0, fmt.Errorf("SND.NXT %d is beyond what was written, %d", c.snd.nxt, c.sndEnd())
 	}
 	if c.snd.pos.chunk != 0 {
-		want := min(c.snd.nxt-c.snd.una, c.snd.queue.n)
+		want := min(c.snd.nxt.sub(c.snd.una), c.snd.queue.n)
 		if got := c.offsetOf(c.snd.pos); got != want {
 			return 0, fmt.Errorf("cursor at %d of the queue, want %d", got, want)
 		}
@@ -190,17 +190,17 @@ func (c *Conn) checkReceived() (n int, err error) {
 	if c.state.ended() || c.state == StateSynSent {
 		return 0, nil
 	}
-	if before(c.rcv.adv, c.rcv.nxt) && c.flags&flagRecvFin == 0 {
+	if c.rcv.adv.before(c.rcv.nxt) && c.flags&flagRecvFin == 0 {
 		return 0, fmt.Errorf("RCV.NXT is beyond the window")
 	}
-	if promised := c.rcv.adv - c.rcv.nxt; int32(promised) > 0 && promised+c.rcv.queue.n > c.rcv.buf+2048 {
+	if promised := c.rcv.adv.sub(c.rcv.nxt); int32(promised) > 0 && promised+c.rcv.queue.n > c.rcv.buf+2048 {
 		return 0, fmt.Errorf("promised %d, %d buffered, of %d", promised, c.rcv.queue.n, c.rcv.buf)
 	}
 	end, mem, recent := c.rcv.nxt, uint32(0), 0
 	for ref := c.rcv.ooo.head; ref != 0; ref = e.ranges.at(ref).next {
 		r := e.ranges.at(ref)
 		n++
-		if !after(r.start, end) || r.end-r.start != r.q.n || after(r.end, c.rcv.adv) {
+		if !r.start.after(end) || r.end.sub(r.start) != r.q.n || r.end.after(c.rcv.adv) {
 			return 0, fmt.Errorf("range %d to %d of %d bytes after %d, window to %d", r.start, r.end, r.q.n, end, c.rcv.adv)
 		}
 		if err := r.q.check(e.chunks); err != nil {

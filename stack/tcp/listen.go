@@ -207,8 +207,7 @@ func (e *Engine) listenInput(s *Segment, hash uint32) Verdict {
 	}
 	e.addHalfOpen(l, c)
 	c.processSYN(s)
-	c.flags |= flagSendSYN
-	c.schedule()
+	c.schedule(flagSendSYN)
 	return Taken
 }
 
@@ -226,15 +225,7 @@ func (e *Engine) addHalfOpen(l *Listener, c *Conn) {
 func (c *Conn) processSYN(s *Segment) {
 	c.rcv.nxt = s.Seq + 1
 	c.rcv.adv, c.rcv.lastAck, c.rcv.drsSeq = c.rcv.nxt, c.rcv.nxt, c.rcv.nxt
-	// RFC 9293 section 3.7.1: 536 without the option, or 1220 for IPv6.
-	peer := uint16(defaultMSS)
-	if !c.tuple.Is4() {
-		peer = defaultMSS6
-	}
-	if s.HasMSS && s.MSS != 0 { // 0 is ignored
-		peer = max(s.MSS, minMSS)
-	}
-	c.snd.mss = min(c.snd.mss, peer)
+	c.snd.mss = min(c.snd.mss, max(s.peerMSS(), minMSS))
 	if s.SackOK {
 		c.flags |= flagSack
 	}

@@ -23,7 +23,7 @@ const (
 const maxScale = 14
 
 // SackBlock is a range of sequence numbers that was received: from Start up to End, without it.
-type SackBlock struct{ Start, End uint32 }
+type SackBlock struct{ Start, End seqNum }
 
 // Options are the options of a received segment. Unknown ones are ignored.
 type Options struct {
@@ -94,7 +94,7 @@ func (o *Options) set(kind byte, v []byte) {
 		}
 		o.Blocks = 0
 		for ; len(v) > 0 && int(o.Blocks) < len(o.Sack); v = v[sackBlockLen:] {
-			o.Sack[o.Blocks] = SackBlock{binary.BigEndian.Uint32(v), binary.BigEndian.Uint32(v[4:])}
+			o.Sack[o.Blocks] = SackBlock{seqNum(binary.BigEndian.Uint32(v)), seqNum(binary.BigEndian.Uint32(v[4:]))}
 			o.Blocks++
 		}
 	}

@@ -25,6 +25,18 @@ func (e *Engine) ownMSS(t *Tuple) uint16 {
 	return uint16(e.cfg.MTU - headers6)
 }
 
+// peerMSS is the MSS that a SYN asks for. Without the option, or with 0, it is 536, or 1220
+// for IPv6 (RFC 9293 section 3.7.1).
+func (s *Segment) peerMSS() uint16 {
+	switch {
+	case s.HasMSS && s.MSS != 0:
+		return s.MSS
+	case s.Is4():
+		return defaultMSS
+	}
+	return defaultMSS6
+}
+
 type outputResult uint8
 
 const (
@@ -78,7 +90,7 @@ func (c *Conn) outputData() outputResult {
 			return outputMore
 		}
 		g := c.e.segs.at(ref)
-		n := min(g.end-g.seq, c.maxPayload())
+		n := min(g.end.sub(g.seq), c.maxPayload())
 		if p := c.pipe(); p > 0 && p+n > c.cc.cwnd {
 			c.flags |= flagCwndLimited
 			return outputDone
@@ -129,8 +141,8 @@ func (c *Conn) hasUnsent() bool {
 
 // usableWindow is the unused part of the peer's window.
 func (c *Conn) usableWindow() uint32 {
-	if edge := c.snd.una + c.snd.wnd; after(edge, c.snd.nxt) {
-		return edge - c.snd.nxt
+	if edge := c.snd.una.add(c.snd.wnd); edge.after(c.snd.nxt) {
+		return edge.sub(c.snd.nxt)
 	}
 	return 0
 }
@@ -205,7 +217,7 @@ func (c *Conn) sendNew(n uint32, fin bool) bool {
 		return false
 	}
 	seq := c.snd.nxt
-	c.snd.nxt += n + b2u(fin)
+	c.snd.nxt += seqNum(n + b2u(fin))
 	c.snd.pos = c.snd.queue.skip(c.e.chunks, from, n)
 	c.addSegment(seq, c.snd.nxt, from, sf)
 	c.rec.prrOut += n
@@ -225,7 +237,7 @@ func (c *Conn) retransmit(ref uint32) bool {
 	if g.flags&segFin != 0 && n == g.data() {
 		fl |= FlagFIN
 	}
-	if n > 0 && g.seq+n == c.sndEnd() {
+	if n > 0 && g.seq.add(n) == c.sndEnd() {
 		fl |= FlagPSH
 	}
 	if !c.sendSegment(g.seq, n, g.pos, fl) {
@@ -263,9 +275,9 @@ func (c *Conn) sendPersist() bool {
 
 // ackSeq is the sequence number of a segment without data: SND.NXT, or the edge of the window if
 // the peer has shrunk it.
-func (c *Conn) ackSeq() uint32 {
-	edge := c.snd.una + c.snd.wnd
-	if before(edge, c.snd.nxt) && c.snd.nxt-edge >= 1<<c.snd.scale {
+func (c *Conn) ackSeq() seqNum {
+	edge := c.snd.una.add(c.snd.wnd)
+	if edge.before(c.snd.nxt) && c.snd.nxt.sub(edge) >= 1<<c.snd.scale {
 		return edge
 	}
 	return c.snd.nxt
@@ -294,9 +306,24 @@ func (c *Conn) maxBlocks() int {
 	return 4
 }
 
+// frame returns memory for a segment of n bytes, or nil.
+func (e *Engine) frame(c *Conn, t *Tuple, n int) []byte {
+	if b := e.cfg.Output.Frame(c, t, n); b != nil {
+		return b[:n]
+	}
+	return nil
+}
+
+// send sends a segment. pseudo is the sum of its pseudo-header.
+func (e *Engine) send(c *Conn, b []byte, pseudo uint64) {
+	setChecksum(b, pseudo)
+	e.cfg.Output.Send(c, b)
+	e.stats.Sent++
+}
+
 // sendSegment sends a segment with n bytes of the send queue, from pl on. It returns false if there
 // was no frame.
-func (c *Conn) sendSegment(seq, n uint32, pl queuePos, fl uint8) bool {
+func (c *Conn) sendSegment(seq seqNum, n uint32, pl queuePos, fl uint8) bool {
 	e := c.e
 	hdr := headerLen
 	if c.flags&flagTS != 0 {
@@ -307,11 +334,10 @@ func (c *Conn) sendSegment(seq, n uint32, pl queuePos, fl uint8) bool {
 		sack = 0 // the payload was cut for a segment without SACK
 	}
 	size := hdr + sack + int(n)
-	b := e.cfg.Output.Frame(c, &c.tuple, size)
+	b := e.frame(c, &c.tuple, size)
 	if b == nil {
 		return false
 	}
-	b = b[:size]
 	o := b[headerLen:]
 	if c.flags&flagTS != 0 {
 		putTimestamps(o, c.timestamp(), c.ts.recent)
@@ -324,9 +350,7 @@ func (c *Conn) sendSegment(seq, n uint32, pl queuePos, fl uint8) bool {
 	if n > 0 {
 		c.snd.queue.copyAt(e.chunks, pl, b[hdr+sack:])
 	}
-	setChecksum(b, uint64(c.pseudoSum))
-	e.cfg.Output.Send(c, b)
-	e.stats.Sent++
+	e.send(c, b, uint64(c.pseudoSum))
 	c.rcv.lastAck = c.rcv.nxt
 	c.flags &^= flagAckNow | flagAckDelayed
 	c.timers.ackAt = 0
@@ -339,8 +363,8 @@ func (c *Conn) putSack(b []byte) {
 	k := c.sackBlocks(blocks[:(len(b)-4)/sackBlockLen])
 	binary.BigEndian.PutUint32(b, optNop<<24|optNop<<16|optSack<<8|uint32(2+sackBlockLen*k))
 	for i, bl := range blocks[:k] {
-		binary.BigEndian.PutUint32(b[4+i*sackBlockLen:], bl.Start)
-		binary.BigEndian.PutUint32(b[8+i*sackBlockLen:], bl.End)
+		binary.BigEndian.PutUint32(b[4+i*sackBlockLen:], uint32(bl.Start))
+		binary.BigEndian.PutUint32(b[8+i*sackBlockLen:], uint32(bl.End))
 	}
 	c.flags &^= flagDSack
 }
@@ -350,8 +374,8 @@ func (c *Conn) putSack(b []byte) {
 // section 2.4).
 func (c *Conn) advertiseWindow() uint16 {
 	edge := c.rightEdge()
-	w := min((edge-c.rcv.nxt)>>c.rcv.scale, 65535)
-	if offered := c.rcv.nxt + w<<c.rcv.scale; after(offered, c.rcv.adv) {
+	w := min(edge.sub(c.rcv.nxt)>>c.rcv.scale, 65535)
+	if offered := c.rcv.nxt.add(w << c.rcv.scale); offered.after(c.rcv.adv) {
 		c.rcv.adv = offered
 	}
 	return uint16(w)
@@ -370,22 +394,19 @@ func (c *Conn) sendSyn() bool {
 	}
 	o.val, o.ecr = c.timestamp(), c.ts.recent
 	size := headerLen + o.len()
-	b := e.cfg.Output.Frame(c, &c.tuple, size)
+	b := e.frame(c, &c.tuple, size)
 	if b == nil {
 		return false
 	}
-	b = b[:size]
-	fl, ack, wnd := uint8(FlagSYN), uint32(0), min(c.rcv.buf, 65535)
+	fl, ack, wnd := uint8(FlagSYN), seqNum(0), min(c.rcv.buf, 65535)
 	if passive {
 		fl, ack = FlagSYN|FlagACK, c.rcv.nxt
-		c.rcv.adv = c.rcv.nxt + wnd
+		c.rcv.adv = c.rcv.nxt.add(wnd)
 		c.rcv.lastAck = c.rcv.nxt
 	}
 	putHeader(b, &c.tuple, c.snd.iss, ack, fl, uint16(wnd), size)
 	o.put(b[headerLen:])
-	setChecksum(b, uint64(c.pseudoSum))
-	e.cfg.Output.Send(c, b)
-	e.stats.Sent++
+	e.send(c, b, uint64(c.pseudoSum))
 	c.flags &^= flagSendSYN | flagAckNow | flagAckDelayed
 	c.cc.lastSent = e.now
 	if c.timers.lossKind != lossRTO {

@@ -4,8 +4,8 @@ package tcp
 // and the time that reordering may take has passed.
 
 // sentAfter is RACK_sent_after of section 6.2.
-func sentAfter(at1 int64, end1 uint32, at2 int64, end2 uint32) bool {
-	return at1 > at2 || at1 == at2 && after(end1, end2)
+func sentAfter(at1 int64, end1 seqNum, at2 int64, end2 seqNum) bool {
+	return at1 > at2 || at1 == at2 && end1.after(end2)
 }
 
 // rackDelivered is steps 1 to 3, for a segment newly acknowledged or SACKed.
@@ -14,7 +14,7 @@ func (c *Conn) rackDelivered(g *sentSegment, r *ackResult) {
 	retr := g.flags&segRetr != 0
 	if retr {
 		// This may acknowledge the first transmission, and not the second.
-		if c.flags&flagTS != 0 && r.seg.HasTS && before(r.seg.TSEcr, c.timestampAt(g.at)) {
+		if c.flags&flagTS != 0 && r.seg.HasTS && earlier(r.seg.TSEcr, c.timestampAt(g.at)) {
 			return
 		}
 		if rtt < c.rtt.min {
@@ -27,9 +27,9 @@ func (c *Conn) rackDelivered(g *sentSegment, r *ackResult) {
 	if sentAfter(g.at, g.end, c.rec.rackAt, c.rec.rackEnd) {
 		c.rec.rackAt, c.rec.rackEnd = g.at, g.end
 	}
-	if after(g.end, c.rec.rackFack) {
+	if g.end.after(c.rec.rackFack) {
 		c.rec.rackFack = g.end
-	} else if before(g.end, c.rec.rackFack) && !retr {
+	} else if g.end.before(c.rec.rackFack) && !retr {
 		c.flags |= flagReordered
 	}
 }
@@ -113,7 +113,7 @@ func (c *Conn) sendTLP() outputResult {
 
 // processTLPAck is section 7.4.2: an acknowledgement shows whether the probe repaired a loss.
 func (c *Conn) processTLPAck(r *ackResult) {
-	if c.flags&flagTLPOut == 0 || before(c.snd.una, c.rec.tlpEnd) {
+	if c.flags&flagTLPOut == 0 || c.snd.una.before(c.rec.tlpEnd) {
 		return
 	}
 	retr := c.flags&flagTLPRetr != 0
@@ -123,7 +123,7 @@ func (c *Conn) processTLPAck(r *ackResult) {
 	c.flags &^= flagTLPOut | flagTLPRetr
 	// The probe has repaired a loss, and the window is reduced. If both transmissions had
 	// arrived, a duplicate ACK or a D-SACK would have come first.
-	if retr && !r.dsack && after(c.snd.una, c.rec.tlpEnd) && c.rec.state == caOpen {
+	if retr && !r.dsack && c.snd.una.after(c.rec.tlpEnd) && c.rec.state == caOpen {
 		c.e.congestion.onLoss(c, caRecovery)
 		c.e.congestion.onRecovered(c)
 	}

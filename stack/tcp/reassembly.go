@@ -3,7 +3,7 @@ package tcp
 // oooRange is a contiguous range of data received ahead of RCV.NXT. Ranges neither overlap nor
 // touch.
 type oooRange struct {
-	start, end   uint32
+	start, end   seqNum
 	q            queue
 	next, prev   uint32 // by sequence
 	rnext, rprev uint32 // by recency: the last that grew comes first
@@ -23,13 +23,13 @@ const maxRanges = 256
 
 // insert adds data that begins after RCV.NXT and lies within the window. Bytes that were received
 // before are kept. It returns false if there was no room.
-func (l *oooList) insert(c *Conn, seq uint32, p []byte) bool {
+func (l *oooList) insert(c *Conn, seq seqNum, p []byte) bool {
 	e := c.e
 	// prev is the last range that begins at or before seq. New data is mostly at the end.
 	prev := l.tail
-	if prev != 0 && after(e.ranges.at(prev).start, seq) {
+	if prev != 0 && e.ranges.at(prev).start.after(seq) {
 		prev = 0
-		for r := l.head; r != 0 && beforeEq(e.ranges.at(r).start, seq); r = e.ranges.at(r).next {
+		for r := l.head; r != 0 && e.ranges.at(r).start.beforeEq(seq); r = e.ranges.at(r).next {
 			prev = r
 		}
 	}
@@ -38,23 +38,23 @@ func (l *oooList) insert(c *Conn, seq uint32, p []byte) bool {
 		if prev != 0 {
 			r := e.ranges.at(prev)
 			next = r.next
-			if beforeEq(seq, r.end) {
+			if seq.beforeEq(r.end) {
 				// It overlaps or touches prev: cut the overlap, append the rest.
-				have := min(r.end-seq, uint32(len(p)))
+				have := min(r.end.sub(seq), uint32(len(p)))
 				if have > 0 {
 					e.stats.Duplicates++
-					c.reportDSACK(seq, seq+have)
+					c.reportDSACK(seq, seq.add(have))
 				}
-				p, seq = p[have:], seq+have
+				p, seq = p[have:], seq.add(have)
 				fits := uint32(len(p))
 				if next != 0 {
-					fits = min(fits, e.ranges.at(next).start-seq)
+					fits = min(fits, e.ranges.at(next).start.sub(seq))
 				}
 				if fits > 0 {
 					if !l.extend(c, r, p[:fits]) {
 						return false
 					}
-					p, seq = p[fits:], seq+fits
+					p, seq = p[fits:], seq.add(fits)
 				}
 				l.moveToFront(e, prev)
 				if next != 0 && e.ranges.at(next).start == r.end {
@@ -67,7 +67,7 @@ func (l *oooList) insert(c *Conn, seq uint32, p []byte) bool {
 		}
 		fits := uint32(len(p))
 		if next != 0 {
-			fits = min(fits, e.ranges.at(next).start-seq)
+			fits = min(fits, e.ranges.at(next).start.sub(seq))
 		}
 		if fits > 0 {
 			made := l.newRange(c, prev, next, seq, p[:fits])
@@ -75,7 +75,7 @@ func (l *oooList) insert(c *Conn, seq uint32, p []byte) bool {
 				return false
 			}
 			prev = made
-			p, seq = p[fits:], seq+fits
+			p, seq = p[fits:], seq.add(fits)
 			if next != 0 && seq == e.ranges.at(next).start {
 				l.merge(e, made)
 			}
@@ -93,7 +93,7 @@ func (l *oooList) extend(c *Conn, r *oooRange, p []byte) bool {
 		return false
 	}
 	r.q.append(c.e.chunks, p)
-	r.end += uint32(len(p))
+	r.end += seqNum(len(p))
 	l.mem += r.q.mem - mem
 	return true
 }
@@ -102,7 +102,7 @@ func (l *oooList) extend(c *Conn, r *oooRange, p []byte) bool {
 func (l *oooList) full(c *Conn) bool { return l.mem > 2*c.rcv.buf+maxChunk }
 
 // newRange makes a range between prev and next.
-func (l *oooList) newRange(c *Conn, prev, next, seq uint32, p []byte) uint32 {
+func (l *oooList) newRange(c *Conn, prev, next uint32, seq seqNum, p []byte) uint32 {
 	e := c.e
 	if l.n >= maxRanges || l.full(c) {
 		return 0
@@ -127,7 +127,7 @@ func (l *oooList) newRange(c *Conn, prev, next, seq uint32, p []byte) uint32 {
 	}
 	l.recent = ref
 	r.q.append(e.chunks, p)
-	r.end += uint32(len(p))
+	r.end += seqNum(len(p))
 	l.mem += r.q.mem
 	return ref
 }
@@ -189,15 +189,15 @@ func (l *oooList) deliver(c *Conn) {
 	for l.head != 0 {
 		ref := l.head
 		r := e.ranges.at(ref)
-		if after(r.start, c.rcv.nxt) {
+		if r.start.after(c.rcv.nxt) {
 			return
 		}
 		mem := r.q.mem
-		if dup := min(c.rcv.nxt-r.start, r.q.n); dup > 0 {
-			c.reportDSACK(r.start, r.start+dup)
+		if dup := min(c.rcv.nxt.sub(r.start), r.q.n); dup > 0 {
+			c.reportDSACK(r.start, r.start.add(dup))
 			r.q.discard(e.chunks, dup)
 		}
-		if after(r.end, c.rcv.nxt) {
+		if r.end.after(c.rcv.nxt) {
 			c.rcv.nxt = r.end
 		}
 		l.mem -= mem
@@ -236,7 +236,7 @@ func (c *Conn) sackBlocks(b []SackBlock) int {
 }
 
 // reportDSACK makes the next ACK report a duplicate.
-func (c *Conn) reportDSACK(start, end uint32) {
+func (c *Conn) reportDSACK(start, end seqNum) {
 	c.rcv.quickAcks = initialQuickAcks
 	if c.flags&flagSack != 0 {
 		c.flags |= flagDSack

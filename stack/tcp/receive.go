@@ -30,8 +30,8 @@ func (c *Conn) receive(s *Segment) {
 	}
 	if s.Flags&FlagFIN != 0 && c.flags&flagPeerFin == 0 {
 		// A FIN before data that has arrived is invalid, and ignored.
-		fin := s.Seq + uint32(len(s.Payload))
-		if !before(fin, c.rcv.nxt) && (c.rcv.ooo.tail == 0 || !before(fin, c.e.ranges.at(c.rcv.ooo.tail).end)) {
+		fin := s.Seq.add(uint32(len(s.Payload)))
+		if !fin.before(c.rcv.nxt) && (c.rcv.ooo.tail == 0 || !fin.before(c.e.ranges.at(c.rcv.ooo.tail).end)) {
 			c.flags |= flagPeerFin
 			c.rcv.fin = fin
 		}
@@ -40,8 +40,7 @@ func (c *Conn) receive(s *Segment) {
 		if c.rcv.nxt == c.rcv.fin {
 			c.receiveFin()
 		} else if s.Flags&FlagFIN != 0 {
-			c.flags |= flagAckNow
-			c.schedule()
+			c.schedule(flagAckNow)
 		}
 	}
 }
@@ -49,10 +48,10 @@ func (c *Conn) receive(s *Segment) {
 // receiveInOrder takes data at RCV.NXT. It returns false if the connection has ended.
 func (c *Conn) receiveInOrder(p []byte) bool {
 	e := c.e
-	if c.flags&flagPeerFin != 0 && after(c.rcv.nxt+uint32(len(p)), c.rcv.fin) {
-		p = p[:c.rcv.fin-c.rcv.nxt] // data after a FIN is ignored
+	if c.flags&flagPeerFin != 0 && c.rcv.nxt.add(uint32(len(p))).after(c.rcv.fin) {
+		p = p[:c.rcv.fin.sub(c.rcv.nxt)] // data after a FIN is ignored
 	}
-	c.rcv.nxt += uint32(len(p))
+	c.rcv.nxt += seqNum(len(p))
 	c.scheduleAck(uint32(len(p)))
 	if c.flags&flagReadShut != 0 {
 		p = nil
@@ -90,11 +89,10 @@ func (c *Conn) receiveOutOfOrder(s *Segment) {
 	e.stats.OutOfOrder++
 	c.rcv.quickAcks = initialQuickAcks
 	// RFC 5681 section 4.2: a duplicate ACK is sent at once.
-	c.flags |= flagAckNow
-	c.schedule()
+	c.schedule(flagAckNow)
 	p := s.Payload
-	if c.flags&flagPeerFin != 0 && after(s.Seq+uint32(len(p)), c.rcv.fin) {
-		p = p[:max(0, int32(c.rcv.fin-s.Seq))]
+	if c.flags&flagPeerFin != 0 && s.Seq.add(uint32(len(p))).after(c.rcv.fin) {
+		p = p[:max(0, int32(c.rcv.fin.sub(s.Seq)))]
 	}
 	if len(p) > 0 && !c.rcv.ooo.insert(c, s.Seq, p) {
 		e.stats.Dropped++
@@ -107,7 +105,7 @@ func (c *Conn) receiveFin() {
 	c.flags |= flagRecvFin | flagAckNow
 	c.rcv.ooo.free(c.e)
 	c.notify(Readable)
-	c.schedule()
+	c.schedule(0)
 	switch c.state {
 	case StateEstablished:
 		c.state = StateCloseWait
@@ -123,9 +121,8 @@ func (c *Conn) receiveFin() {
 // RFC 5681 section 4.2): at once for every second full segment, and for the first segments of a
 // connection, as its sender is in slow start.
 func (c *Conn) scheduleAck(n uint32) {
-	c.flags |= flagAckDelayed
-	c.schedule()
-	if c.rcv.nxt-c.rcv.lastAck >= 2*uint32(c.rcv.mss) {
+	c.schedule(flagAckDelayed)
+	if c.rcv.nxt.sub(c.rcv.lastAck) >= 2*uint32(c.rcv.mss) {
 		c.flags |= flagAckNow
 	} else if c.rcv.quickAcks > 0 {
 		c.rcv.quickAcks--
@@ -140,16 +137,16 @@ const initialQuickAcks = 8
 
 // rightEdge is the right edge that may be advertised: the receive buffer has room up to it. It
 // never moves back (RFC 9293 section 3.8.6), and not by small steps (RFC 1122 section 4.2.3.3).
-func (c *Conn) rightEdge() uint32 {
+func (c *Conn) rightEdge() seqNum {
 	edge := c.rcv.nxt
 	if c.rcv.queue.n < c.rcv.buf {
-		edge += c.rcv.buf - c.rcv.queue.n
+		edge += seqNum(c.rcv.buf - c.rcv.queue.n)
 	}
 	limit := uint32(65535) << c.rcv.scale
-	if edge-c.rcv.nxt > limit {
-		edge = c.rcv.nxt + limit
+	if edge.sub(c.rcv.nxt) > limit {
+		edge = c.rcv.nxt.add(limit)
 	}
-	if !after(edge, c.rcv.adv) || edge-c.rcv.adv < min(c.rcv.buf/2, uint32(c.rcv.mss)) {
+	if !edge.after(c.rcv.adv) || edge.sub(c.rcv.adv) < min(c.rcv.buf/2, uint32(c.rcv.mss)) {
 		return c.rcv.adv
 	}
 	return edge
@@ -162,12 +159,12 @@ func (c *Conn) onConsumed() {
 		return
 	}
 	c.tuneRcvBuf()
-	if edge := c.rightEdge(); edge-c.rcv.adv >= min(c.rcv.buf/2, 2*uint32(c.rcv.mss)) && edge != c.rcv.adv && c.flags&flagRecvFin == 0 {
+	if edge := c.rightEdge(); edge.sub(c.rcv.adv) >= min(c.rcv.buf/2, 2*uint32(c.rcv.mss)) && edge != c.rcv.adv && c.flags&flagRecvFin == 0 {
 		c.flags |= flagAckDelayed
-		if c.rcv.adv-c.rcv.nxt < c.rcv.buf/2 {
+		if c.rcv.adv.sub(c.rcv.nxt) < c.rcv.buf/2 {
 			c.flags |= flagAckNow
 		}
-		c.schedule()
+		c.schedule(0)
 	}
 }
 
@@ -187,12 +184,12 @@ func (c *Conn) tuneRcvBuf() {
 	if c.flags&flagShrinkBuf != 0 {
 		c.shrinkRcvBuf()
 	}
-	taken := c.rcv.nxt - c.rcv.queue.n
+	taken := c.rcv.nxt.add(-c.rcv.queue.n)
 	switch elapsed := e.now - c.rcv.drsAt; {
 	case c.rcv.drsAt == 0:
-	case taken-c.rcv.drsSeq > c.rcv.buf/2:
+	case taken.sub(c.rcv.drsSeq) > c.rcv.buf/2:
 		// If that took less than a round trip, the more so.
-		c.growRcvBuf(4 * (taken - c.rcv.drsSeq))
+		c.growRcvBuf(4 * taken.sub(c.rcv.drsSeq))
 		if elapsed < int64(rtt)*1000 {
 			return
 		}

@@ -26,7 +26,7 @@ func (c *Conn) onAck(r *ackResult, dup bool) {
 		// RFC 3522: a TSecr from before the retransmission means that the first
 		// transmission has arrived.
 		if c.rec.state != caOpen && r.retrAcked && c.rec.undoRetrans > 0 && c.flags&flagTS != 0 && r.seg.HasTS &&
-			before(r.seg.TSEcr, c.ts.firstRetr) {
+			earlier(r.seg.TSEcr, c.ts.firstRetr) {
 			c.undo()
 		}
 	}
@@ -43,7 +43,7 @@ func (c *Conn) onAck(r *ackResult, dup bool) {
 		c.armReorder(0) // RACK needs SACK
 	}
 	c.processTLPAck(r)
-	if c.rec.state != caOpen && afterEq(c.snd.una, c.rec.point) {
+	if c.rec.state != caOpen && c.snd.una.afterEq(c.rec.point) {
 		c.exitRecovery()
 	}
 	if c.rec.state == caOpen && c.flight.lost > 0 {
@@ -59,17 +59,17 @@ func (c *Conn) newReno(r *ackResult, dup bool) {
 	switch {
 	case r.acked > 0:
 		c.rec.dupAcks = 0
-		if c.flags&(flagSack|flagNewReno) != flagSack && c.rec.state != caOpen && before(c.snd.una, c.rec.point) && c.flight.head != 0 && c.rec.state == caRecovery {
+		if c.flags&(flagSack|flagNewReno) != flagSack && c.rec.state == caRecovery && c.snd.una.before(c.rec.point) && c.flight.head != 0 {
 			c.markLost(c.flight.head) // a partial ACK: the next one is missing too
 		}
-		if c.rec.state == caOpen && after(c.snd.una, c.rec.point) {
+		if c.rec.state == caOpen && c.snd.una.after(c.rec.point) {
 			c.rec.point = c.snd.una - 1 // comparisons need it within 2^31 of SND.UNA
 		}
 	case dup && c.rec.dupAcks < 1<<15:
 		c.rec.dupAcks++
 		r.delivered += uint32(c.snd.mss)
 		// Section 3.2, step 2: not for duplicates that the last recovery has caused.
-		if c.rec.dupAcks == dupThresh && c.rec.state == caOpen && after(c.snd.una, c.rec.point) {
+		if c.rec.dupAcks == dupThresh && c.rec.state == caOpen && c.snd.una.after(c.rec.point) {
 			c.markLost(c.flight.head)
 			c.flags |= flagNewReno
 		}
@@ -85,7 +85,7 @@ func (c *Conn) saveForUndo() {
 // enterRecovery begins fast recovery.
 func (c *Conn) enterRecovery() {
 	c.saveForUndo()
-	c.rec.prrFlight = max(c.snd.nxt-c.snd.una, 1)
+	c.rec.prrFlight = max(c.snd.nxt.sub(c.snd.una), 1)
 	c.e.congestion.onLoss(c, caRecovery)
 	c.rec.state = caRecovery
 	c.rec.point = c.snd.nxt
@@ -150,7 +150,7 @@ func (c *Conn) undo() {
 		ref := c.nextLost()
 		g := c.e.segs.at(ref)
 		g.flags &^= segLost
-		c.flight.lost -= g.end - g.seq
+		c.flight.lost -= g.end.sub(g.seq)
 		c.timeInsert(ref, g)
 	}
 }
@@ -185,5 +185,5 @@ func (c *Conn) onRTO() {
 	}
 	c.startRTO()
 	c.timers.probeKind, c.timers.probeAt = probeNone, 0
-	c.schedule()
+	c.schedule(0)
 }

@@ -11,5 +11,5 @@ func (cc reno) onAck(c *Conn, a ackSample) {
 }
 
 func (reno) onLoss(c *Conn, _ caState) {
-	c.cc.ssthresh = max((c.snd.nxt-c.snd.una)/2, 2*uint32(c.snd.mss)) // section 3.1, equation 4
+	c.cc.ssthresh = max(c.snd.nxt.sub(c.snd.una)/2, 2*uint32(c.snd.mss)) // section 3.1, equation 4
 }

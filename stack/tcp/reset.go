@@ -6,29 +6,21 @@ func (e *Engine) Reject(s *Segment) {
 	if s.Flags&FlagRST != 0 || !e.resets.allow(e.now, resetsPerSecond) {
 		return
 	}
-	seq, ack, fl := s.Ack, uint32(0), uint8(FlagRST)
+	seq, ack, fl := s.Ack, seqNum(0), uint8(FlagRST)
 	if s.Flags&FlagACK == 0 {
-		seq, ack, fl = 0, s.Seq+s.length(), FlagRST|FlagACK
+		seq, ack, fl = 0, s.Seq.add(s.length()), FlagRST|FlagACK
 	}
-	if e.reply(&s.Tuple, seq, ack, fl, 0, 0, 0) {
+	if e.reply(nil, &s.Tuple, seq, ack, fl, 0, 0) {
 		e.stats.Resets++
 	}
 }
 
-// sendReset sends a RST for a connection that ends.
+// sendReset sends a RST for a connection that ends. The peer accepts the sequence number that
+// it expects (RFC 5961 section 3.2).
 func (e *Engine) sendReset(c *Conn) {
-	b := e.cfg.Output.Frame(c, &c.tuple, headerLen)
-	if b == nil {
-		e.stats.NoFrame++
-		return
+	if e.reply(c, &c.tuple, c.ackSeq(), c.rcv.nxt, FlagRST|FlagACK, 0, 0) {
+		e.stats.Resets++
 	}
-	b = b[:headerLen]
-	// The peer believes the sequence number it expects (RFC 5961 section 3.2).
-	putHeader(b, &c.tuple, c.ackSeq(), c.rcv.nxt, FlagRST|FlagACK, 0, headerLen)
-	setChecksum(b, uint64(c.pseudoSum))
-	e.cfg.Output.Send(c, b)
-	e.stats.Sent++
-	e.stats.Resets++
 }
 
 // sendTimeWaitAck sends an ACK for a connection in TIME-WAIT.
@@ -37,28 +29,25 @@ func (e *Engine) sendTimeWaitAck(w *timeWait, ms uint32) {
 	if w.hasTS {
 		val = ms + w.tsOffset
 	}
-	e.reply(&w.tuple, w.sndNxt, w.rcvNxt, FlagACK, 0, val, w.tsRecent)
+	e.reply(nil, &w.tuple, w.sndNxt, w.rcvNxt, FlagACK, val, w.tsRecent)
 }
 
-// reply sends a segment without data that belongs to no connection. It reports whether there was a
-// frame.
-func (e *Engine) reply(t *Tuple, seq, ack uint32, fl uint8, wnd uint16, val, ecr uint32) bool {
+// reply sends a segment without data or window, which no list of the engine remembers: it is
+// sent now or never. c is nil without a connection. It reports whether there was a frame.
+func (e *Engine) reply(c *Conn, t *Tuple, seq, ack seqNum, fl uint8, val, ecr uint32) bool {
 	n := headerLen
 	if val != 0 {
 		n += timestampsLen
 	}
-	b := e.cfg.Output.Frame(nil, t, n)
+	b := e.frame(c, t, n)
 	if b == nil {
 		e.stats.NoFrame++
 		return false
 	}
-	b = b[:n]
-	putHeader(b, t, seq, ack, fl, wnd, n)
+	putHeader(b, t, seq, ack, fl, 0, n)
 	if val != 0 {
 		putTimestamps(b[headerLen:], val, ecr)
 	}
-	setChecksum(b, t.pseudoSum())
-	e.cfg.Output.Send(nil, b)
-	e.stats.Sent++
+	e.send(c, b, t.pseudoSum())
 	return true
 }

@@ -12,13 +12,13 @@ func (c *Conn) processSACK(r *ackResult) {
 	// Blocks are in the order of recency. They are sorted by sequence number, so that a
 	// segment found below one SACKed before is evidence of reordering.
 	for i := 1; i < len(blocks); i++ {
-		for j := i; j > 0 && before(blocks[j].Start, blocks[j-1].Start); j-- {
+		for j := i; j > 0 && blocks[j].Start.before(blocks[j-1].Start); j-- {
 			blocks[j], blocks[j-1] = blocks[j-1], blocks[j]
 		}
 	}
 	for _, b := range blocks {
 		// A block outside of what is in flight is old or forged.
-		if before(b.Start, b.End) && afterEq(b.Start, c.snd.una) && beforeEq(b.End, c.snd.nxt) {
+		if b.Start.before(b.End) && b.Start.afterEq(c.snd.una) && b.End.beforeEq(c.snd.nxt) {
 			c.markSACKed(b, r)
 		}
 	}
@@ -26,13 +26,13 @@ func (c *Conn) processSACK(r *ackResult) {
 
 // isDSack is RFC 2883 section 4: the first block reports a duplicate if it is below the
 // acknowledgement, or within the second block.
-func (c *Conn) isDSack(blocks []SackBlock, ack uint32) bool {
+func (c *Conn) isDSack(blocks []SackBlock, ack seqNum) bool {
 	b := blocks[0]
-	if !before(b.Start, b.End) || before(b.End, c.snd.una-c.snd.maxWnd-1<<16) {
+	if !b.Start.before(b.End) || b.End.before(c.snd.una.add(-c.snd.maxWnd)-1<<16) {
 		return false
 	}
-	return beforeEq(b.End, ack) ||
-		len(blocks) > 1 && afterEq(b.Start, blocks[1].Start) && beforeEq(b.End, blocks[1].End)
+	return b.End.beforeEq(ack) ||
+		len(blocks) > 1 && b.Start.afterEq(blocks[1].Start) && b.End.beforeEq(blocks[1].End)
 }
 
 // markSACKed marks the segments within a block. Blocks are reported again as they grow, so runs of
@@ -42,20 +42,20 @@ func (c *Conn) markSACKed(b SackBlock, r *ackResult) {
 	e := c.e
 	ref := c.flight.head
 	// Most blocks are old ones that have grown.
-	if h := c.flight.sackHint; h != 0 && beforeEq(e.segs.at(h).seq, b.Start) {
+	if h := c.flight.sackHint; h != 0 && e.segs.at(h).seq.beforeEq(b.Start) {
 		ref = h
 	}
 	for ref != 0 {
 		g := e.segs.at(ref)
-		if !before(g.seq, b.End) {
+		if !g.seq.before(b.End) {
 			return
 		}
 		if g.flags&segSacked != 0 {
 			ref = e.segs.at(c.runEnd(ref)).next
 			continue
 		}
-		if afterEq(g.seq, b.Start) && beforeEq(g.end, b.End) {
-			n := g.end - g.seq
+		if g.seq.afterEq(b.Start) && g.end.beforeEq(b.End) {
+			n := g.end.sub(g.seq)
 			r.delivered += n
 			r.sack = true
 			c.rackDelivered(g, r)
@@ -124,7 +124,7 @@ func (c *Conn) forgetSACKs() {
 // processDSACK takes the report that a segment arrived twice.
 func (c *Conn) processDSACK(b SackBlock) {
 	// RFC 8985 section 6.2, step 4: widen the reordering window, once a round trip.
-	if c.rec.rackRound == 0 || !before(c.snd.una, c.rec.rackRound) {
+	if c.rec.rackRound == 0 || !c.snd.una.before(c.rec.rackRound) {
 		c.rec.rackRound = c.snd.nxt | 1
 		if c.rec.reoMult < 255 {
 			c.rec.reoMult++
@@ -135,7 +135,7 @@ func (c *Conn) processDSACK(b SackBlock) {
 		c.flags &^= flagTLPOut | flagTLPRetr // the probe was the duplicate
 		return
 	}
-	if c.rec.undoRetrans > 0 && afterEq(b.Start, c.rec.undoMarker) {
+	if c.rec.undoRetrans > 0 && b.Start.afterEq(c.rec.undoMarker) {
 		c.rec.undoRetrans--
 		if c.rec.undoRetrans == 0 {
 			c.undo()

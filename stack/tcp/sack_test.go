@@ -37,7 +37,7 @@ func sackedConn(t testing.TB, n int) (*Engine, *Conn, int64) {
 		t.Fatal(err)
 	}
 	e.Flush(now)
-	if got := int(c.snd.nxt-c.snd.una) / 1460; got != n {
+	if got := int(c.snd.nxt.sub(c.snd.una)) / 1460; got != n {
 		t.Fatalf("%d segments are in flight, want %d", got, n)
 	}
 	c.cc.cwnd = 1460 // nothing is sent again meanwhile
@@ -49,11 +49,11 @@ func sackOne(e *Engine, c *Conn, now int64, i, hole uint32) {
 	s := Segment{Tuple: c.tuple, Seq: c.rcv.nxt, Ack: c.snd.una, Flags: FlagACK, Window: 65535}
 	una := c.snd.una
 	s.Blocks = 1
-	s.Sack[0] = SackBlock{una + 1460, una + (i+1)*1460}
+	s.Sack[0] = SackBlock{una + 1460, una.add((i + 1) * 1460)}
 	if i > hole {
 		s.Blocks = 2
-		s.Sack[0] = SackBlock{una + (hole+1)*1460, una + (i+1)*1460}
-		s.Sack[1] = SackBlock{una + 1460, una + hole*1460}
+		s.Sack[0] = SackBlock{una.add((hole + 1) * 1460), una.add((i + 1) * 1460)}
+		s.Sack[1] = SackBlock{una + 1460, una.add(hole * 1460)}
 	}
 	e.Input(now, &s)
 }

@@ -35,7 +35,7 @@ type script struct {
 	l     *Listener
 	c     *Conn
 	out   []Segment
-	iss   uint32 // the engine's
+	iss   seqNum // the engine's
 	known bool
 	peer  netip.AddrPort
 	ours  netip.AddrPort
@@ -241,7 +241,7 @@ func (s *script) icmp(f []string) {
 		}
 	}
 	tuple := MakeTuple(s.ours, s.peer)
-	if got := s.e.ICMP(s.now, &tuple, s.iss+seq, kind, mtu); got != want {
+	if got := s.e.ICMP(s.now, &tuple, uint32(s.iss.add(seq)), kind, mtu); got != want {
 		s.fatal("believed: %v", got)
 	}
 }
@@ -272,7 +272,7 @@ func (s *script) fields(f []string) (seg Segment, has map[string]bool) {
 	has = make(map[string]bool)
 	seg.Flags = s.parseFlags(f[0])
 	seq, n, _ := strings.Cut(strings.TrimSuffix(f[1], ")"), "(")
-	seg.Seq = s.number(seq)
+	seg.Seq = seqNum(s.number(seq))
 	seg.Payload = make([]byte, s.number(n))
 	for i := 2; i < len(f); i++ {
 		has[f[i]] = true
@@ -285,7 +285,7 @@ func (s *script) fields(f []string) (seg Segment, has map[string]bool) {
 		}
 		switch f[i] {
 		case "ack":
-			seg.Ack = next()
+			seg.Ack = seqNum(next())
 		case "win":
 			seg.Window = uint16(next())
 		case "mss":
@@ -306,7 +306,7 @@ func (s *script) fields(f []string) (seg Segment, has map[string]bool) {
 			i++
 			for _, b := range strings.Split(f[i], ",") {
 				lo, hi, _ := strings.Cut(b, "-")
-				seg.Sack[seg.Blocks] = SackBlock{s.number(lo), s.number(hi)}
+				seg.Sack[seg.Blocks] = SackBlock{seqNum(s.number(lo)), seqNum(s.number(hi))}
 				seg.Blocks++
 			}
 		case "nosack", "nots":
@@ -366,7 +366,7 @@ func (s *script) expect(f []string) {
 }
 
 // relative leaves numbers as they are that are right, relative or not.
-func (s *script) relative(got, want uint32) uint32 {
+func (s *script) relative(got, want seqNum) seqNum {
 	if got+s.iss == want {
 		return want
 	}
@@ -380,7 +380,7 @@ func (s *script) show(g *Segment) string {
 			b.WriteRune(r)
 		}
 	}
-	fmt.Fprintf(&b, " %d(%d) ack %d win %d", int32(g.Seq-s.iss), len(g.Payload), int32(g.Ack-peerISN), g.Window)
+	fmt.Fprintf(&b, " %d(%d) ack %d win %d", int32(g.Seq.sub(s.iss)), len(g.Payload), int32(g.Ack-peerISN), g.Window)
 	if g.HasMSS {
 		fmt.Fprintf(&b, " mss %d", g.MSS)
 	}

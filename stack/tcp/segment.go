@@ -24,7 +24,7 @@ const headerLen = 20
 // refers neither to it nor to Payload.
 type Segment struct {
 	Tuple
-	Seq, Ack uint32
+	Seq, Ack seqNum
 	Window   uint16 // as in the header, not scaled
 	Flags    uint8
 	Options
@@ -52,8 +52,8 @@ func ParseSegment(s *Segment, b, src, dst []byte) error {
 	setAddr(&s.Remote, src)
 	s.RemotePort = binary.BigEndian.Uint16(b)
 	s.LocalPort = binary.BigEndian.Uint16(b[2:])
-	s.Seq = binary.BigEndian.Uint32(b[4:])
-	s.Ack = binary.BigEndian.Uint32(b[8:])
+	s.Seq = seqNum(binary.BigEndian.Uint32(b[4:]))
+	s.Ack = seqNum(binary.BigEndian.Uint32(b[8:]))
 	s.Flags = b[13] & 0x3f
 	s.Window = binary.BigEndian.Uint16(b[14:])
 	s.Options.parse(b[headerLen:off])
@@ -75,12 +75,12 @@ func (s *Segment) length() uint32 {
 
 // putHeader writes the fixed header. The header and its options have n bytes. The checksum is left
 // zero.
-func putHeader(b []byte, t *Tuple, seq, ack uint32, flags uint8, window uint16, n int) {
+func putHeader(b []byte, t *Tuple, seq, ack seqNum, flags uint8, window uint16, n int) {
 	b = b[:headerLen]
 	binary.BigEndian.PutUint16(b, t.LocalPort)
 	binary.BigEndian.PutUint16(b[2:], t.RemotePort)
-	binary.BigEndian.PutUint32(b[4:], seq)
-	binary.BigEndian.PutUint32(b[8:], ack)
+	binary.BigEndian.PutUint32(b[4:], uint32(seq))
+	binary.BigEndian.PutUint32(b[8:], uint32(ack))
 	b[12] = byte(n/4) << 4
 	b[13] = flags
 	binary.BigEndian.PutUint16(b[14:], window)

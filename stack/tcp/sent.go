@@ -4,7 +4,7 @@ package tcp
 // SND.UNA to SND.NXT without a gap. A second list, by the time of transmission, has those that are
 // neither lost nor SACKed.
 type sentSegment struct {
-	seq, end     uint32
+	seq, end     seqNum
 	at           int64 // last transmission
 	next, prev   uint32
 	tnext, tprev uint32
@@ -25,7 +25,7 @@ const (
 
 // data is how many bytes of data the segment has.
 func (g *sentSegment) data() uint32 {
-	n := g.end - g.seq
+	n := g.end.sub(g.seq)
 	if g.flags&segFin != 0 {
 		n--
 	}
@@ -37,7 +37,7 @@ func (g *sentSegment) data() uint32 {
 const maxSegs = 1 << 15
 
 // addSegment appends a segment that was just sent.
-func (c *Conn) addSegment(seq, end uint32, pl queuePos, f segFlags) {
+func (c *Conn) addSegment(seq, end seqNum, pl queuePos, f segFlags) {
 	e := c.e
 	ref := e.segs.get()
 	c.flight.segs++
@@ -110,11 +110,11 @@ func (c *Conn) dropSegment(ref uint32) {
 	g := e.segs.at(ref)
 	c.timeRemove(g)
 	if g.flags&segSacked != 0 {
-		c.flight.sacked -= g.end - g.seq
+		c.flight.sacked -= g.end.sub(g.seq)
 		c.flight.sackedSegs--
 	}
 	if g.flags&segLost != 0 {
-		c.flight.lost -= g.end - g.seq
+		c.flight.lost -= g.end.sub(g.seq)
 	}
 	if c.flight.lostHint == ref {
 		c.flight.lostHint = g.next
@@ -150,7 +150,7 @@ func (c *Conn) trimSegment(g *sentSegment, n uint32) {
 	if g.data() > n {
 		g.pos = c.snd.queue.normalize(c.e.chunks, c.snd.queue.skip(c.e.chunks, g.pos, n))
 	}
-	g.seq += n
+	g.seq += seqNum(n)
 }
 
 // splitSegment leaves n bytes of data in a segment, and puts the rest in a new one: the path now
@@ -162,7 +162,7 @@ func (c *Conn) splitSegment(ref, n uint32) {
 	e.used += segCost
 	g, r := e.segs.at(ref), e.segs.at(rest)
 	*r = *g
-	r.seq = g.seq + n
+	r.seq = g.seq.add(n)
 	r.pos = c.snd.queue.normalize(e.chunks, c.snd.queue.skip(e.chunks, g.pos, n))
 	r.prev = ref
 	g.end = r.seq
@@ -194,9 +194,9 @@ func (c *Conn) markLost(ref uint32) {
 		return
 	}
 	g.flags |= segLost
-	c.flight.lost += g.end - g.seq
+	c.flight.lost += g.end.sub(g.seq)
 	c.timeRemove(g)
-	if c.flight.lostHint == 0 || before(g.seq, c.e.segs.at(c.flight.lostHint).seq) {
+	if c.flight.lostHint == 0 || g.seq.before(c.e.segs.at(c.flight.lostHint).seq) {
 		c.flight.lostHint = ref
 	}
 }
@@ -218,7 +218,7 @@ func (c *Conn) onRetransmit(ref uint32) {
 	e := c.e
 	g := e.segs.at(ref)
 	if g.flags&segLost != 0 {
-		c.flight.lost -= g.end - g.seq
+		c.flight.lost -= g.end.sub(g.seq)
 	}
 	g.flags = g.flags&^segLost | segRetr
 	g.at = e.now
@@ -235,7 +235,7 @@ func (c *Conn) onRetransmit(ref uint32) {
 // pipe is how many bytes are in flight (RFC 6675 section 4): sent, and neither acknowledged,
 // SACKed, nor lost. Without SACK each duplicate ACK means that a segment has left the network.
 func (c *Conn) pipe() uint32 {
-	n := c.snd.nxt - c.snd.una - c.flight.lost
+	n := c.snd.nxt.sub(c.snd.una) - c.flight.lost
 	out := c.flight.sacked
 	if c.flags&flagSack == 0 || c.flags&flagNewReno != 0 {
 		out = uint32(c.rec.dupAcks) * uint32(c.snd.mss)

@@ -46,7 +46,7 @@ func (c *Conn) onTimer() {
 		if c.flags&flagAckDelayed != 0 {
 			c.flags |= flagAckNow
 			c.rcv.quickAcks = 0
-			c.schedule()
+			c.schedule(0)
 		}
 	}
 	if c.timers.probeAt != 0 && c.timers.probeAt <= now {
@@ -74,7 +74,7 @@ func (c *Conn) onProbeTimer() {
 		if c.flight.head != 0 && c.rec.state == caOpen {
 			c.flags |= flagSendTLP
 			c.startRTO()
-			c.schedule()
+			c.schedule(0)
 		}
 	case probeReorder:
 		c.armReorder(c.detectLoss())
@@ -83,7 +83,7 @@ func (c *Conn) onProbeTimer() {
 				c.enterRecovery()
 				c.e.congestion.onAck(c, ackSample{lost: true})
 			}
-			c.schedule()
+			c.schedule(0)
 		}
 	}
 }
@@ -115,13 +115,13 @@ func (c *Conn) onLossTimer() {
 		c.e.stats.Timeouts++
 		c.flags |= flagSendSYN | flagSYNRetr
 		c.startRTO()
-		c.schedule()
+		c.schedule(0)
 	case kind == lossPersist:
 		c.timers.backoff += 1 - c.timers.backoff/255
 		c.keep.unanswered += 1 - c.keep.unanswered/255
 		c.flags |= flagSendPersist
 		c.timers.lossAt = c.e.now + c.timeoutAfter()
-		c.schedule()
+		c.schedule(0)
 	case c.flight.head != 0:
 		c.onRTO()
 	default:
@@ -241,7 +241,7 @@ func (c *Conn) onKeepTimer() {
 		c.keep.unanswered++
 		c.flags |= flagSendKeepAlive
 		c.timers.keepAt = c.e.now + int64(c.keep.interval)*int64(time.Second)
-		c.schedule()
+		c.schedule(0)
 	}
 }
 

@@ -8,7 +8,7 @@ import "time"
 type timeWait struct {
 	tuple          Tuple
 	hash           uint32
-	rcvNxt, sndNxt uint32
+	rcvNxt, sndNxt seqNum
 	tsRecent       uint32
 	tsOffset       uint32
 	hasTS          bool
@@ -85,9 +85,9 @@ func (e *Engine) timeWaitInput(ref uint32, s *Segment) bool {
 		// A later timestamp distinguishes a new connection from an old duplicate (RFC
 		// 6191 section 2). Without timestamps an unused sequence number does (RFC 9293
 		// section 3.6.1).
-		fresh := after(s.Seq, w.rcvNxt)
+		fresh := s.Seq.after(w.rcvNxt)
 		if w.hasTS && s.HasTS && s.TSVal != w.tsRecent {
-			fresh = after(s.TSVal, w.tsRecent)
+			fresh = earlier(w.tsRecent, s.TSVal)
 		}
 		if fresh {
 			e.dropWait(ref)
@@ -96,7 +96,7 @@ func (e *Engine) timeWaitInput(ref uint32, s *Segment) bool {
 	} else if s.Flags&FlagACK == 0 {
 		return false
 	}
-	if s.Flags&FlagFIN != 0 && s.Seq+s.length() == w.rcvNxt {
+	if s.Flags&FlagFIN != 0 && s.Seq.add(s.length()) == w.rcvNxt {
 		// RFC 9293 section 3.10.7.4: a repeated FIN restarts the wait.
 		e.unqueueWait(ref)
 		e.queueWait(ref)
