@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"shardnet/stack"
+	"shardnet/test/testutil"
 )
 
 // TestEventConnSize keeps the documented size: the allocator's class for it.
@@ -122,7 +123,7 @@ func TestPacketHandlerAllocs(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if !raceEnabled && n != 0 {
+	if !testutil.RaceEnabled && n != 0 {
 		t.Errorf("%v allocations a datagram, client and server", n)
 	}
 }

@@ -80,6 +80,10 @@ var importRules = []importRule{
 		why:    "the command wires packages together; gVisor's types and errors end in stack",
 	},
 	{
+		folder: "test/testutil/...",
+		why:    "what the tests of every package import must import none of them",
+	},
+	{
 		folder: "test/...",
 		allow:  []string{"..."},
 		deny:   []string{module + "/cmd/..."},

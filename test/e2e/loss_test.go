@@ -19,6 +19,7 @@ import (
 	"shardnet/driver/fault"
 	"shardnet/socketapi"
 	"shardnet/stack"
+	"shardnet/test/testutil"
 )
 
 // transports are the TCPs that are put to the test.
@@ -39,7 +40,7 @@ func lossTransfer(transport stack.Transport) (size int64, limit time.Duration) {
 	switch {
 	case soaking:
 		return 1 << 30, 30 * time.Minute
-	case raceEnabled || testing.Short():
+	case testutil.RaceEnabled || testing.Short():
 		size /= 4
 	}
 	if transport == stack.TransportNetstack {

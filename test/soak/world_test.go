@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -21,6 +20,7 @@ import (
 	"shardnet/driver/memnic"
 	"shardnet/socketapi"
 	"shardnet/stack"
+	"shardnet/test/testutil"
 )
 
 // world is two stacks on a cable, each with a server of net.Conns and one of events,
@@ -266,7 +266,6 @@ func (w *world) wait(what string, wg *sync.WaitGroup, limit time.Duration) {
 	select {
 	case <-done:
 	case <-time.After(limit):
-		buf := make([]byte, 4<<20)
-		w.t.Fatalf("%s: %s hang:\n%s", w.name, what, buf[:runtime.Stack(buf, true)])
+		w.t.Fatalf("%s: %s hang:\n%s", w.name, what, testutil.Stacks())
 	}
 }
