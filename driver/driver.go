@@ -31,7 +31,7 @@ type Frame struct {
 // Queue is one RX/TX ring pair, owned by one goroutine. Only Wake, Stats and
 // Close may be called from others, at any time. After Close, or once Close has
 // begun elsewhere, Receive, Transmit, Flush and Wait return net.ErrClosed,
-// Alloc returns 0, and Release does nothing.
+// Alloc returns 0, and Release and BlockThread do nothing.
 type Queue interface {
 	// Receive lends up to len(fs) received frames to the caller and returns how
 	// many. Zero is an empty ring, not an error. The caller holds fs[:n] until
@@ -63,6 +63,13 @@ type Queue interface {
 	// reason.
 	Wait(d time.Duration) error
 
+	// BlockThread says how Wait sleeps from now on. With true, the owner has a
+	// thread to itself, as after runtime.LockOSThread, and Wait blocks that thread
+	// in the kernel. With false, as at first, Wait parks the goroutine and leaves
+	// its thread to others: a goroutine bound to its thread then pays two changes
+	// of thread. A queue with one way to sleep ignores the call.
+	BlockThread(on bool)
+
 	// Wake makes a present or the next Wait return. It never blocks.
 	Wake()
 
@@ -75,16 +82,6 @@ type Queue interface {
 	// Close is idempotent, and returns when the owner is out of the queue's
 	// methods.
 	Close() error
-}
-
-// ThreadWaiter is implemented by queues that can wait in two ways.
-type ThreadWaiter interface {
-	// BlockThread(true) tells the queue that its owner has a thread to itself, as
-	// after runtime.LockOSThread: Wait then blocks that thread in the kernel.
-	// Otherwise Wait parks the goroutine, which leaves its thread to others, but
-	// costs a goroutine that is bound to its thread two changes of thread. It is
-	// called by the owner.
-	BlockThread(on bool)
 }
 
 // Device is an opened NIC. Its methods may be called from any goroutine.

@@ -97,9 +97,7 @@ func (sh *Shard) run() {
 		// To yield, a goroutine bound to its thread must change threads twice.
 		// With a processor to spare, others run the goroutines it wakes.
 		pinned, yield = true, runtime.GOMAXPROCS(0) <= len(cpus)
-		if w, ok := sh.q.(driver.ThreadWaiter); ok {
-			w.BlockThread(true)
-		}
+		sh.q.BlockThread(true)
 		// The thread ends with the goroutine: it is not unlocked.
 		runtime.LockOSThread()
 		if err := pinThread(cpus[sh.index]); err != nil {

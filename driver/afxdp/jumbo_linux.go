@@ -4,7 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"shardnet/driver"
-	"shardnet/driver/internal/preflight"
+	"shardnet/driver/wire"
 )
 
 // leastFirst is how many bytes of a spread packet its first descriptor holds: the
@@ -234,7 +234,7 @@ func (q *queue) transmitJumbo(f driver.Frame, k uint32) (taken bool) {
 
 // sendableJumbo is sendable for frame k of the pool.
 func (q *queue) sendableJumbo(f driver.Frame, k uint32) (addr uint64, ok bool) {
-	if !preflight.Sendable(f.Data, q.mtu) {
+	if !wire.FitsMTU(f.Data, q.mtu) {
 		return 0, false
 	}
 	at := offsetIn(q.sock.umem, f.Data)

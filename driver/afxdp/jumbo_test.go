@@ -10,6 +10,7 @@ import (
 
 	"shardnet/driver"
 	"shardnet/driver/internal/preflight"
+	"shardnet/driver/wire"
 )
 
 // jumboRig is a queue of MTU 9000 on a fake socket: 8 frames of one chunk, 4 of
@@ -106,7 +107,7 @@ func TestLayout(t *testing.T) {
 		if l != c.want || (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
 			t.Errorf("MTU %d, rings of %d and %d, %d frames: %+v, %v", c.mtu, c.rx, c.tx, c.frames, l, err)
 		}
-		if err == nil && l.frameSize() < c.mtu+preflight.EtherHeader {
+		if err == nil && l.frameSize() < c.mtu+wire.EthernetLen {
 			t.Errorf("MTU %d in frames of %d bytes", c.mtu, l.frameSize())
 		}
 	}

@@ -32,11 +32,11 @@ func newLayout(c Config, mtu int) (layout, error) {
 		return layout{chunkSize: size, chunks: c.Frames, span: 1}, nil
 	}
 	const room = jumboChunk - preflight.Headroom // for what is received
-	packet := preflight.EtherHeader + preflight.VLANTag + mtu
+	packet := preflight.MaxHeader + mtu
 	span := (packet + room - 1) / room
 	if span > maxSpan {
 		return layout{}, fmt.Errorf("%w: %d, at most %d (lower it: ip link set ... mtu)",
-			ErrMTU, mtu, maxSpan*room-preflight.EtherHeader-preflight.VLANTag)
+			ErrMTU, mtu, maxSpan*room-preflight.MaxHeader)
 	}
 	if c.RxRing < span || c.TxRing < span {
 		return layout{}, fmt.Errorf("rings of %d and %d entries, and a packet of MTU %d takes %d", c.RxRing, c.TxRing, mtu, span)

@@ -11,6 +11,7 @@ import (
 	"shardnet/driver/internal/preflight"
 	"shardnet/driver/internal/xdpprog"
 	"shardnet/driver/internal/xskwait"
+	"shardnet/driver/wire"
 )
 
 // Device is an opened NIC, a driver.Device.
@@ -84,7 +85,7 @@ func notSupported(err error) bool {
 // oneBufferMTU is the largest MTU of which a driver may receive packets in one
 // page: beside them and XDP's headroom it holds what socket buffers end with
 // (skb_shared_info). veth can't tell more (veth_xdp_set).
-const oneBufferMTU = 4096 - preflight.Headroom - 320 - preflight.EtherHeader
+const oneBufferMTU = 4096 - preflight.Headroom - 320 - wire.EthernetLen
 
 // openMode opens the device in exactly one mode.
 func openMode(c Config, link *preflight.Link, l layout, mode Mode) (_ *Device, err error) {

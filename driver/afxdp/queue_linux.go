@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"shardnet/driver"
-	"shardnet/driver/internal/preflight"
 	"shardnet/driver/internal/xskwait"
+	"shardnet/driver/wire"
 )
 
 // frameState is where a frame is. Every frame is in exactly one place.
@@ -300,7 +300,7 @@ func (q *queue) Transmit(fs []driver.Frame) (int, error) {
 // send them: it stops for good at a frame it does not like.
 func (q *queue) sendable(f driver.Frame) (addr uint64, ok bool) {
 	n := len(f.Data)
-	if !preflight.Sendable(f.Data, q.mtu) {
+	if !wire.FitsMTU(f.Data, q.mtu) {
 		return 0, false
 	}
 	at := offsetIn(q.sock.umem, f.Data)

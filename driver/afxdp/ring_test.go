@@ -8,6 +8,7 @@ import (
 
 	"shardnet/driver"
 	"shardnet/driver/internal/preflight"
+	"shardnet/driver/wire"
 )
 
 // fakeSocket is a socket whose rings are plain memory and whose indices start
@@ -141,7 +142,7 @@ func TestTransmitRefusesWhatTheKernelWouldNotSend(t *testing.T) {
 	other := make([]byte, 100)
 	for name, change := range map[string]func(f *driver.Frame){
 		"empty":            func(f *driver.Frame) { f.Data = f.Data[:0] },
-		"a byte too short": func(f *driver.Frame) { f.Data = f.Data[:preflight.EtherHeader-1] },
+		"a byte too short": func(f *driver.Frame) { f.Data = f.Data[:wire.EthernetLen-1] },
 		"a byte too long":  func(f *driver.Frame) { f.Data = f.Data[:1515] },
 		"memory elsewhere": func(f *driver.Frame) { f.Data = other },
 		"another frame": func(f *driver.Frame) {

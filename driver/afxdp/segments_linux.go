@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"shardnet/driver"
+	"shardnet/driver/wire"
 )
 
 // In copy mode each frame of the TX ring costs the kernel a packet of its own: it
@@ -35,7 +36,7 @@ const (
 	minRun     = 4
 	maxRun     = 64
 	maxRunSize = 65000 // of the packet; what IP can say is 65535
-	maxRunHead = 14 + 60 + 60
+	maxRunHead = wire.EthernetLen + wire.MaxIPv4Len + wire.MaxTCPLen
 	vnetLen    = 10 // struct virtio_net_hdr of linux/virtio_net.h
 	sendBuffer = 8 << 20
 )
@@ -79,42 +80,23 @@ type segmentRun struct {
 // begin starts a run with frame b. It returns false if b is not a segment that can
 // be continued.
 func (r *segmentRun) begin(b []byte) bool {
-	const ether, ipv4, ipv6, tcp = 14, 20, 40, 20
-	if len(b) < ether+ipv4+tcp {
+	var p wire.Packet
+	if !p.Parse(b) || !p.NoOptions || p.Proto != wire.ProtoTCP || wire.EthernetLen+p.IPPacketLen() != len(b) {
 		return false
 	}
-	switch {
-	case b[12] == 0x08 && b[13] == 0x00:
-		// No options, no fragment.
-		if b[ether] != 0x45 || b[ether+9] != unix.IPPROTO_TCP || binary.BigEndian.Uint16(b[ether+6:])&0x3fff != 0 ||
-			int(binary.BigEndian.Uint16(b[ether+2:])) != len(b)-ether {
-			return false
-		}
-		r.l4 = ether + ipv4
-	case b[12] == 0x86 && b[13] == 0xdd:
-		if len(b) < ether+ipv6+tcp || b[ether]>>4 != 6 || b[ether+6] != unix.IPPROTO_TCP ||
-			int(binary.BigEndian.Uint16(b[ether+4:])) != len(b)-ether-ipv6 {
-			return false
-		}
-		r.l4 = ether + ipv6
-	default:
-		return false
-	}
-	head := r.l4 + int(b[r.l4+12]>>4)*4
-	if head < r.l4+tcp || head >= len(b) || b[r.l4+13] != tcpACK || binary.BigEndian.Uint16(b[r.l4+18:]) != 0 {
+	r.l4 = len(b) - len(p.L4)
+	r.head = r.l4 + wire.TCPHeaderLen(p.L4)
+	if r.head == len(b) || p.TCPFlags != wire.ACK || binary.BigEndian.Uint16(p.L4[18:]) != 0 {
 		return false // nothing in it, or something about it
 	}
-	r.first, r.head, r.size = b, head, len(b)-head
-	r.seq = binary.BigEndian.Uint32(b[r.l4+4:]) + uint32(r.size)
+	r.first, r.size = b, len(b)-r.head
+	r.seq = binary.BigEndian.Uint32(p.L4[4:]) + uint32(r.size)
 	r.n, r.total, r.closed = 1, len(b), false
 	return true
 }
 
-const (
-	tcpFIN = 1 << 0
-	tcpPSH = 1 << 3
-	tcpACK = 1 << 4
-)
+// v4 reports whether the run's segments are IPv4's.
+func (r *segmentRun) v4() bool { return r.l4 == wire.EthernetLen+wire.IPv4Len }
 
 // add takes frame b into the run if it is the next segment.
 func (r *segmentRun) add(b []byte) bool {
@@ -123,24 +105,22 @@ func (r *segmentRun) add(b []byte) bool {
 		return false
 	}
 	flags := b[r.l4+13]
-	if flags&^(tcpFIN|tcpPSH) != tcpACK || binary.BigEndian.Uint32(b[r.l4+4:]) != r.seq {
+	if flags&^(wire.FIN|wire.PSH) != wire.ACK || binary.BigEndian.Uint32(b[r.l4+4:]) != r.seq {
 		return false
 	}
-	// Link and IP headers, but for IP's length, id and checksum; ports; acknowledgement
+	// Link and IP headers without IP's length, id and checksum; ports; acknowledgement
 	// and offset; window; urgent pointer and options.
-	const ether = 14
-	if r.l4 == ether+20 {
+	const ether = wire.EthernetLen
+	addrs := ether + 8
+	if r.v4() {
+		addrs = ether + 12
 		if !bytes.Equal(f[:ether+2], b[:ether+2]) || !bytes.Equal(f[ether+6:ether+10], b[ether+6:ether+10]) ||
 			int(binary.BigEndian.Uint16(b[ether+2:])) != len(b)-ether {
 			return false
 		}
 	} else if !bytes.Equal(f[:ether+4], b[:ether+4]) || !bytes.Equal(f[ether+6:ether+8], b[ether+6:ether+8]) ||
-		int(binary.BigEndian.Uint16(b[ether+4:])) != len(b)-ether-40 {
+		int(binary.BigEndian.Uint16(b[ether+4:])) != len(b)-ether-wire.IPv6Len {
 		return false
-	}
-	addrs := r.l4 - 8
-	if r.l4 != ether+20 {
-		addrs = ether + 8
 	}
 	if !bytes.Equal(f[addrs:r.l4+4], b[addrs:r.l4+4]) || !bytes.Equal(f[r.l4+8:r.l4+13], b[r.l4+8:r.l4+13]) ||
 		!bytes.Equal(f[r.l4+14:r.l4+16], b[r.l4+14:r.l4+16]) || !bytes.Equal(f[r.l4+18:r.head], b[r.l4+18:r.head]) {
@@ -150,7 +130,7 @@ func (r *segmentRun) add(b []byte) bool {
 	r.n++
 	r.total += size
 	r.seq += uint32(size)
-	r.closed = size < r.size || flags != tcpACK
+	r.closed = size < r.size || flags != wire.ACK
 	return true
 }
 
@@ -163,42 +143,26 @@ func (s *segmenter) send(r *segmentRun, fs []driver.Frame) bool {
 	tcpLen := r.total - r.l4
 	v := s.vnet[:]
 	v[0] = 1 // VIRTIO_NET_HDR_F_NEEDS_CSUM
-	ip := h[14:r.l4]
-	var sum uint32
-	if r.l4 == 14+20 {
+	ip := h[wire.EthernetLen:r.l4]
+	if r.v4() {
 		v[1] = 1 // VIRTIO_NET_HDR_GSO_TCPV4
-		binary.BigEndian.PutUint16(ip[2:], uint16(r.total-14))
-		ip[10], ip[11] = 0, 0
-		binary.BigEndian.PutUint16(ip[10:], ^foldSum(addSum(0, ip)))
-		sum = addSum(0, ip[12:20])
+		binary.BigEndian.PutUint16(ip[2:], uint16(len(ip)+tcpLen))
+		wire.SetIPv4Checksum(ip)
 	} else {
 		v[1] = 4 // VIRTIO_NET_HDR_GSO_TCPV6
 		binary.BigEndian.PutUint16(ip[4:], uint16(tcpLen))
-		sum = addSum(0, ip[8:40])
 	}
 	binary.NativeEndian.PutUint16(v[2:], uint16(r.head))
 	binary.NativeEndian.PutUint16(v[4:], uint16(r.size))
 	binary.NativeEndian.PutUint16(v[6:], uint16(r.l4))
 	binary.NativeEndian.PutUint16(v[8:], 16) // where TCP's checksum is
 	// The checksum so far is that of the pseudo-header.
-	binary.BigEndian.PutUint16(h[r.l4+16:], foldSum(sum+unix.IPPROTO_TCP+uint32(tcpLen)))
+	src, dst := wire.Addresses(ip)
+	binary.BigEndian.PutUint16(h[r.l4+16:], wire.PseudoSum(wire.ProtoTCP, tcpLen, src, dst))
 	for i := range r.n {
 		s.setPayload(i, fs[i].Data[r.head:])
 	}
 	return s.sendmsg(r.head, r.n) == 0
-}
-
-// addSum adds the 16-bit words of b, of even length, to sum.
-func addSum(sum uint32, b []byte) uint32 {
-	for ; len(b) > 1; b = b[2:] {
-		sum += uint32(binary.BigEndian.Uint16(b))
-	}
-	return sum
-}
-
-func foldSum(sum uint32) uint16 {
-	sum = sum&0xffff + sum>>16
-	return uint16(sum + sum>>16)
 }
 
 // transmitRun sends the run of segments that fs begin with, past the ring, and
@@ -248,5 +212,5 @@ func (q *queue) ours(f driver.Frame) bool {
 		return ok
 	}
 	_, ok := q.jumbo.lent(f.Handle)
-	return ok && len(f.Data) <= q.mtu+14
+	return ok && len(f.Data) <= q.mtu+wire.EthernetLen
 }

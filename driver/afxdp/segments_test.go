@@ -15,6 +15,7 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"shardnet/driver"
+	"shardnet/driver/wire"
 	"shardnet/test/netlab"
 )
 
@@ -23,7 +24,7 @@ type segmentSpec struct {
 	v6      bool
 	port    uint16
 	seq     uint32
-	flags   uint8 // tcpACK and others
+	flags   uint8 // wire.ACK and others
 	size    int
 	window  uint16
 	options []layers.TCPOption
@@ -35,7 +36,7 @@ func (s segmentSpec) frame(t testing.TB, from, to net.HardwareAddr) []byte {
 	eth := &layers.Ethernet{SrcMAC: from, DstMAC: to, EthernetType: layers.EthernetTypeIPv4}
 	tcp := &layers.TCP{
 		SrcPort: layers.TCPPort(s.port), DstPort: 80, Seq: s.seq, Ack: 77, Window: s.window, Options: s.options,
-		ACK: s.flags&tcpACK != 0, PSH: s.flags&tcpPSH != 0, FIN: s.flags&tcpFIN != 0,
+		ACK: s.flags&wire.ACK != 0, PSH: s.flags&wire.PSH != 0, FIN: s.flags&wire.FIN != 0,
 	}
 	var ip gopacket.SerializableLayer
 	if s.v6 {
@@ -67,7 +68,7 @@ var timestamps = []layers.TCPOption{
 // TestSegmentRun: what may be one packet, and what may not.
 func TestSegmentRun(t *testing.T) {
 	mac := net.HardwareAddr{2, 0, 0, 0, 0, 1}
-	base := segmentSpec{port: 1000, seq: 1 << 31, flags: tcpACK, size: 1000, window: 500, options: timestamps}
+	base := segmentSpec{port: 1000, seq: 1 << 31, flags: wire.ACK, size: 1000, window: 500, options: timestamps}
 	for _, v6 := range []bool{false, true} {
 		next := func(change func(s *segmentSpec)) segmentSpec {
 			s := base
@@ -85,7 +86,7 @@ func TestSegmentRun(t *testing.T) {
 			joins  bool
 		}{
 			{"the next", next(func(*segmentSpec) {}), nil, true},
-			{"the last, shorter", next(func(s *segmentSpec) { s.size, s.flags = 5, tcpACK|tcpPSH|tcpFIN }), nil, true},
+			{"the last, shorter", next(func(s *segmentSpec) { s.size, s.flags = 5, wire.ACK|wire.PSH|wire.FIN }), nil, true},
 			{"longer", next(func(s *segmentSpec) { s.size++ }), nil, false},
 			{"empty", next(func(s *segmentSpec) { s.size = 0 }), nil, false},
 			{"a gap", next(func(s *segmentSpec) { s.seq++ }), nil, false},
@@ -132,8 +133,8 @@ func TestSegmentRun(t *testing.T) {
 		}
 		for name, s := range map[string]segmentSpec{
 			"a pure ACK": next(func(s *segmentSpec) { s.size = 0 }),
-			"a FIN":      next(func(s *segmentSpec) { s.flags |= tcpFIN }),
-			"a PSH":      next(func(s *segmentSpec) { s.flags |= tcpPSH }),
+			"a FIN":      next(func(s *segmentSpec) { s.flags |= wire.FIN }),
+			"a PSH":      next(func(s *segmentSpec) { s.flags |= wire.PSH }),
 		} {
 			var r segmentRun
 			if r.begin(s.frame(t, mac, mac)) {
@@ -175,18 +176,18 @@ func testTransmitSegments(t *testing.T, mtu int) {
 	size := mtu - 80
 	var want [][]byte
 	for _, v6 := range []bool{false, true} {
-		s := segmentSpec{v6: v6, port: 1000, seq: 1<<32 - 3000, flags: tcpACK, size: size, window: 500, options: timestamps}
-		other := segmentSpec{v6: v6, port: 2000, flags: tcpACK, window: 1}
+		s := segmentSpec{v6: v6, port: 1000, seq: 1<<32 - 3000, flags: wire.ACK, size: size, window: 500, options: timestamps}
+		other := segmentSpec{v6: v6, port: 2000, flags: wire.ACK, window: 1}
 		want = append(want, other.frame(t, a.MAC, b.MAC))
 		for i := range 100 { // more than a packet holds
 			if i == 90 {
-				s.flags |= tcpPSH
+				s.flags |= wire.PSH
 			}
 			if i == 91 {
-				s.flags &^= tcpPSH
+				s.flags &^= wire.PSH
 			}
 			if i == 99 {
-				s.size, s.flags = 7, s.flags|tcpFIN|tcpPSH
+				s.size, s.flags = 7, s.flags|wire.FIN|wire.PSH
 			}
 			want = append(want, s.frame(t, a.MAC, b.MAC))
 			s.seq += uint32(s.size)
@@ -280,4 +281,18 @@ func compareSegment(t *testing.T, i int, got, want []byte) {
 	if !bytes.Equal(g, w) {
 		t.Errorf("frame %d differs:\n%x\n%x", i, g[:min(len(g), 80)], w[:min(len(w), 80)])
 	}
+}
+
+// addSum adds the 16-bit words of b, of even length, to sum. Like foldSum it is written
+// apart from driver/wire, which it checks.
+func addSum(sum uint32, b []byte) uint32 {
+	for ; len(b) > 1; b = b[2:] {
+		sum += uint32(binary.BigEndian.Uint16(b))
+	}
+	return sum
+}
+
+func foldSum(sum uint32) uint16 {
+	sum = sum&0xffff + sum>>16
+	return uint16(sum + sum>>16)
 }

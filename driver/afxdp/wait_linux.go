@@ -68,7 +68,7 @@ func (q *queue) Wait(d time.Duration) error {
 	return nil
 }
 
-// BlockThread implements driver.ThreadWaiter.
+// BlockThread implements driver.Queue.
 func (q *queue) BlockThread(on bool) {
 	defer q.leave()
 	if q.enter() == nil {

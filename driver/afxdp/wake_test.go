@@ -29,7 +29,7 @@ func waitWays(t *testing.T, f func(t *testing.T, own func(driver.Queue) (disown 
 	t.Run("block", func(t *testing.T) {
 		f(t, func(q driver.Queue) func() {
 			runtime.LockOSThread()
-			q.(driver.ThreadWaiter).BlockThread(true)
+			q.BlockThread(true)
 			return runtime.UnlockOSThread
 		})
 	})

@@ -30,7 +30,8 @@
 //     put back. Errors hide their errno; it is found again, for errors.Is.
 //   - Sockets are not close-on-exec; here they are.
 //   - Poll can't be interrupted. Wait has a duplicate of the descriptor in the
-//     runtime's poller, or in a poll(2) of its own: see driver.ThreadWaiter.
+//     runtime's poller, or in a poll(2) of its own: see
+//     BlockThread of driver.Queue.
 //   - Program.Attach removes whatever XDP program is on the interface. It is not
 //     used: program and link are those of driver/internal/xdpprog.
 //

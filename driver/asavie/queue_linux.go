@@ -11,8 +11,8 @@ import (
 	"github.com/asavie/xdp"
 
 	"shardnet/driver"
-	"shardnet/driver/internal/preflight"
 	"shardnet/driver/internal/xskwait"
+	"shardnet/driver/wire"
 )
 
 // frameState is where a frame is. The library keeps a note of its own, from
@@ -169,7 +169,7 @@ func (q *queue) Transmit(fs []driver.Frame) (n int, err error) {
 		q.stats.Lent--
 		data := fs[n].Data
 		at, ok := 0, false
-		if preflight.Sendable(data, q.mtu) {
+		if wire.FitsMTU(data, q.mtu) {
 			at, ok = offsetIn(q.sock.umem, data)
 		}
 		if !ok || at < i*q.sock.size || at+len(data) > (i+1)*q.sock.size {

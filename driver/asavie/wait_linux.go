@@ -69,7 +69,7 @@ func (q *queue) Wait(d time.Duration) error {
 // received reports whether the RX ring holds a frame.
 func (q *queue) received() bool { return q.sock.xsk.NumReceived() > 0 }
 
-// BlockThread implements driver.ThreadWaiter.
+// BlockThread implements driver.Queue.
 func (q *queue) BlockThread(on bool) {
 	defer q.leave()
 	if q.enter() == nil {

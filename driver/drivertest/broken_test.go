@@ -40,6 +40,7 @@ type broken struct {
 	release func(fs []driver.Frame)
 	wait    func(d time.Duration) error
 	wake    func()
+	block   func(on bool)
 	stats   func() driver.Stats
 }
 
@@ -49,6 +50,7 @@ func (b *broken) Transmit(fs []driver.Frame) (int, error) { return b.send(fs) }
 func (b *broken) Flush() error                            { return b.flush() }
 func (b *broken) Release(fs []driver.Frame)               { b.release(fs) }
 func (b *broken) Wait(d time.Duration) error              { return b.wait(d) }
+func (b *broken) BlockThread(on bool)                     { b.block(on) }
 func (b *broken) Wake()                                   { b.wake() }
 func (b *broken) Stats() driver.Stats                     { return b.stats() }
 func (b *broken) Close() error                            { b.closed.Store(true); return b.Queue.Close() }
@@ -69,7 +71,7 @@ func newBroken(dev driver.Device, d defect) *brokenDevice {
 		in := dev.Queue(i)
 		q := &broken{
 			Queue: in, receive: in.Receive, alloc: in.Alloc, send: in.Transmit, flush: in.Flush,
-			release: in.Release, wait: in.Wait, wake: in.Wake, stats: in.Stats,
+			release: in.Release, wait: in.Wait, wake: in.Wake, block: in.BlockThread, stats: in.Stats,
 		}
 		if d.wrap != nil {
 			d.wrap(q)
@@ -141,6 +143,15 @@ var defects = map[string]defect{
 				n++
 			}
 			return n, err
+		}
+	}},
+	"blocked thread is not woken": {caught: "BlockThread", wrap: func(q *broken) {
+		var blocks atomic.Bool
+		q.block = blocks.Store
+		q.wake = func() {
+			if !blocks.Load() {
+				q.Queue.Wake()
+			}
 		}
 	}},
 	"empty Receive is an error": {caught: "NothingToDo", wrap: func(q *broken) {

@@ -48,7 +48,9 @@ func testCloseLaterCalls(r *rig) {
 				}
 			}
 			closed("Flush", q.Flush())
+			q.BlockThread(true)
 			closed("Wait", q.Wait(-1))
+			q.BlockThread(false)
 			closed("Wait", q.Wait(time.Millisecond))
 			q.Wake()
 			if i == 0 {
@@ -83,12 +85,15 @@ func testCloseOneQueue(r *rig) {
 	r.until("packets from the queue that is open", r.b.pollChecked, func() bool { return r.b.next[50] == 8 })
 }
 
-// testCloseWakesWait: Close ends a Wait, of each queue.
+// testCloseWakesWait: Close ends a Wait of each queue, whichever way it sleeps.
 func testCloseWakesWait(r *rig) {
 	var wg sync.WaitGroup
 	var waiting atomic.Int32
 	for i, q := range r.a.queues {
 		r.spawnIn(&wg, func() {
+			runtime.LockOSThread()
+			defer runtime.UnlockOSThread()
+			q.BlockThread(i%2 == 1)
 			waiting.Add(1)
 			for {
 				r.discard(q)

@@ -22,9 +22,10 @@ const (
 	opFlush    = "Flush"
 	opRelease  = "Release"
 	opWait     = "Wait"
+	opBlock    = "BlockThread"
 )
 
-var ops = [...]string{opReceive, opAlloc, opTransmit, opFlush, opRelease, opWait}
+var ops = [...]string{opReceive, opAlloc, opTransmit, opFlush, opRelease, opWait, opBlock}
 
 // Guard returns dev with a watch on each queue that fails tb at every breach of
 // the contract. The guarded device must be closed before the test ends.
@@ -259,6 +260,14 @@ func (g *GuardedQueue) Wait(d time.Duration) error {
 	}
 	defer g.leave()
 	return g.Queue.Wait(d)
+}
+
+// BlockThread implements driver.Queue.
+func (g *GuardedQueue) BlockThread(on bool) {
+	if g.enter(6) {
+		defer g.leave()
+		g.Queue.BlockThread(on)
+	}
 }
 
 // Close implements driver.Queue.

@@ -82,6 +82,8 @@ func Run(t *testing.T, open OpenFunc) {
 		{"WakeBeforeWait", Config{Queues: 1}, testWakeBeforeWait, false},
 		{"ConcurrentWakes", Config{Queues: 1}, testConcurrentWakes, false},
 		{"WaitReceives", Config{Queues: 1}, testWaitReceives, false},
+		{"BlockThread", Config{Queues: 1}, testBlockThread, false},
+		{"BlockThreadReceives", Config{Queues: 1}, testBlockThreadReceives, false},
 		{"CloseLaterCalls", Config{Queues: 2}, testCloseLaterCalls, false},
 		{"CloseOneQueue", Config{Queues: 2}, testCloseOneQueue, false},
 		{"CloseWakesWait", Config{Queues: 2}, testCloseWakesWait, false},

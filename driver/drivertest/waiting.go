@@ -68,37 +68,7 @@ func testWakeBeforeWait(r *rig) {
 func testConcurrentWakes(r *rig) {
 	const rounds = 2000
 	q := r.a.queues[0]
-	// One at a time: the next comes when the owner has seen the last.
-	var posted, seen atomic.Int64
-	r.within("a Wait for each Wake", func() {
-		var wg sync.WaitGroup
-		wg.Go(func() {
-			for seen.Load() < rounds {
-				if p := posted.Load(); p != seen.Load() {
-					seen.Store(p)
-					continue
-				}
-				if err := q.Wait(-1); err != nil {
-					r.Errorf("Wait: %v", err)
-					seen.Store(rounds) // let the other side end
-					return
-				}
-				r.discard(q)
-			}
-		})
-		for i := int64(1); i <= rounds; i++ {
-			// The owner is anywhere between seeing the last and sleeping.
-			for range rand.IntN(200) {
-				runtime.Gosched()
-			}
-			posted.Store(i)
-			q.Wake()
-			for seen.Load() < i {
-				runtime.Gosched()
-			}
-		}
-		wg.Wait()
-	})
+	r.wakeEach(q, rounds, func() {})
 	// Many at once, each with something the owner must come to see.
 	const wakers = 8
 	var total atomic.Int64
@@ -124,6 +94,43 @@ func testConcurrentWakes(r *rig) {
 	r.exchange(0)
 }
 
+// wakeEach wakes q's owner so many times. The next Wake comes when the owner has seen
+// the last. The owner calls before ahead of each Wait.
+func (r *rig) wakeEach(q driver.Queue, rounds int64, before func()) {
+	r.Helper()
+	var posted, seen atomic.Int64
+	r.within("a Wait for each Wake", func() {
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for seen.Load() < rounds {
+				if p := posted.Load(); p != seen.Load() {
+					seen.Store(p)
+					continue
+				}
+				before()
+				if err := q.Wait(-1); err != nil {
+					r.Errorf("Wait: %v", err)
+					seen.Store(rounds) // let the other side end
+					return
+				}
+				r.discard(q)
+			}
+		})
+		for i := int64(1); i <= rounds; i++ {
+			// The owner is anywhere between seeing the last and sleeping.
+			for range rand.IntN(200) {
+				runtime.Gosched()
+			}
+			posted.Store(i)
+			q.Wake()
+			for seen.Load() < i {
+				runtime.Gosched()
+			}
+		}
+		wg.Wait()
+	})
+}
+
 // discard empties a queue of what a kernel may have sent, lest Wait return at
 // once for ever. It is called by the owner, on any goroutine.
 func (r *rig) discard(q driver.Queue) {
@@ -137,9 +144,52 @@ func (r *rig) discard(q driver.Queue) {
 	}
 }
 
+// testBlockThread: Wait ends as it should whichever way it sleeps, and however often
+// the owner changes that.
+func testBlockThread(r *rig) {
+	q := r.a.queues[0]
+	for _, on := range []bool{true, false, true} {
+		q.BlockThread(on)
+		q.BlockThread(on)
+		r.within("Wait with a timeout", func() {
+			if err := q.Wait(10 * time.Millisecond); err != nil {
+				r.Errorf("Wait: %v", err)
+			}
+		})
+		q.Wake()
+		r.within("Wait after Wake", func() {
+			if err := q.Wait(-1); err != nil {
+				r.Errorf("Wait: %v", err)
+			}
+		})
+		q.Wake() // one way must not forget the Wake that came in the other
+		q.BlockThread(!on)
+		r.within("Wait after Wake and BlockThread", func() {
+			if err := q.Wait(-1); err != nil {
+				r.Errorf("Wait: %v", err)
+			}
+		})
+	}
+	on := false
+	r.wakeEach(q, 1000, func() {
+		on = !on
+		q.BlockThread(on)
+	})
+	r.exchange(0)
+}
+
 // testWaitReceives: Wait ends when a packet comes in, whether it came before,
 // during or just as the owner went to sleep.
-func testWaitReceives(r *rig) {
+func testWaitReceives(r *rig) { waitReceives(r, func(driver.Queue, int) {}) }
+
+// testBlockThreadReceives: the same, while the owner changes how it sleeps.
+func testBlockThreadReceives(r *rig) {
+	waitReceives(r, func(q driver.Queue, turn int) { q.BlockThread(turn/4%2 == 0) })
+}
+
+// waitReceives sends packets to an owner that sleeps after each. The owner calls before
+// ahead of each Wait.
+func waitReceives(r *rig, before func(q driver.Queue, turn int)) {
 	const rounds = 500
 	var echoed atomic.Int64
 	stop := make(chan struct{})
@@ -147,12 +197,15 @@ func testWaitReceives(r *rig) {
 	var wg sync.WaitGroup
 	r.b.away = true
 	r.spawnIn(&wg, func() { // B's owner from here on: it sleeps whenever it can
-		for {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		for turn := 0; ; turn++ {
 			select {
 			case <-stop:
 				return
 			default:
 			}
+			before(q, turn)
 			if err := q.Wait(-1); err != nil {
 				r.Errorf("B: wait: %v", err)
 				return

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"shardnet/driver"
+	"shardnet/driver/wire"
 )
 
 // batch is how many frames go between the line and the inner queue in one call.
@@ -108,7 +109,9 @@ func (q *queue) Transmit(fs []driver.Frame) (n int, err error) {
 		some := fs[n:min(n+batch, len(fs))]
 		bytes := 0
 		for i := range some {
-			if !q.sendable(some[i].Data) {
+			// A frame that the device below finds unsendable can't be told there from
+			// one that was sent: so it does not come to the line.
+			if !wire.FitsMTU(some[i].Data, q.mtu) {
 				inc(&q.txErrors)
 				q.tx.release(some[i])
 				continue
@@ -124,19 +127,6 @@ func (q *queue) Transmit(fs []driver.Frame) (n int, err error) {
 	add(&q.txFull, len(fs)-n)
 	q.tx.publish()
 	return n, err
-}
-
-// sendable says whether a frame is one a device takes: with a header, and no
-// longer than the MTU, a VLAN tag not counted. Others do not come to the line,
-// because what the device below finds later can't be told from a frame that was
-// sent.
-func (q *queue) sendable(data []byte) bool {
-	const header, tag = 14, 4
-	limit := q.mtu + header
-	if len(data) > limit && data[12] == 0x81 && data[13] == 0x00 {
-		limit += tag
-	}
-	return len(data) >= header && len(data) <= limit
 }
 
 // pump gives the inner queue the frames whose time has come, as far as it takes
@@ -247,12 +237,12 @@ func (q *queue) Wait(d time.Duration) error {
 	return err
 }
 
-// BlockThread implements driver.ThreadWaiter, where the inner queue does.
+// BlockThread implements driver.Queue.
 func (q *queue) BlockThread(on bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if w, ok := q.Queue.(driver.ThreadWaiter); ok && !q.closing.Load() {
-		w.BlockThread(on)
+	if !q.closing.Load() {
+		q.Queue.BlockThread(on)
 	}
 }
 

@@ -361,53 +361,36 @@ func TestSameQueue(t *testing.T) {
 	}
 }
 
-// threadWaiter is a device of one queue that notes what BlockThread was told.
-type threadWaiter struct {
+// blockNoter is a device of one queue that notes what BlockThread was told.
+type blockNoter struct {
 	driver.Device
-	queue *threadQueue
+	queue *notingQueue
 }
 
-type threadQueue struct {
+type notingQueue struct {
 	driver.Queue
 	told []bool
 }
 
-func (d *threadWaiter) Queue(int) driver.Queue { return d.queue }
-func (q *threadQueue) BlockThread(on bool)     { q.told = append(q.told, on) }
+func (d *blockNoter) Queue(int) driver.Queue { return d.queue }
+func (q *notingQueue) BlockThread(on bool)   { q.told = append(q.told, on) }
 
-// TestBlockThread holds that the wrapper does not hide that a queue can wait in
-// two ways, and does not need one that can.
+// TestBlockThread holds that the inner queue is told how to sleep.
 func TestBlockThread(t *testing.T) {
 	a, b, err := memnic.NewPair(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer b.Close()
-	inner := &threadWaiter{a, &threadQueue{Queue: a.Queue(0)}}
+	inner := &blockNoter{a, &notingQueue{Queue: a.Queue(0)}}
 	dev, err := Wrap(inner, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer dev.Close()
-	w, ok := dev.Queue(0).(driver.ThreadWaiter)
-	if !ok {
-		t.Fatal("the wrapped queue is no ThreadWaiter")
-	}
-	w.BlockThread(true)
-	w.BlockThread(false)
+	dev.Queue(0).BlockThread(true)
+	dev.Queue(0).BlockThread(false)
 	if got := inner.queue.told; !slices.Equal(got, []bool{true, false}) {
 		t.Errorf("the inner queue was told %v, want true, false", got)
 	}
-
-	c, d, err := memnic.NewPair(nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer d.Close()
-	plain, err := Wrap(c, Config{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer plain.Close()
-	plain.Queue(0).(driver.ThreadWaiter).BlockThread(true)
 }

@@ -6,6 +6,7 @@ import (
 
 	"shardnet/driver"
 	"shardnet/driver/rss"
+	"shardnet/driver/wire"
 )
 
 // Defaults of Config and End.
@@ -18,11 +19,6 @@ const (
 
 // maxMTU is the largest packet a length field of 16 bits can tell.
 const maxMTU = 65535
-
-const (
-	etherHeader = 14
-	vlanTag     = 4
-)
 
 // Config describes the cable and its two ends. The zero value, and nil, give two
 // ends of one queue each.
@@ -57,7 +53,6 @@ type resolved struct {
 	End
 	info     driver.Info
 	stride   int // bytes from frame to frame
-	maxFrame int // longest untagged frame
 	steering *rss.Steering
 }
 
@@ -125,9 +120,8 @@ func (e End) resolve(mtu int, name string, mac byte) (resolved, error) {
 		return r, err
 	}
 	r.steering = steering
-	r.maxFrame = mtu + etherHeader
 	// A frame starts on a cache line of its own.
-	r.stride = (r.maxFrame + vlanTag + cacheLine - 1) &^ (cacheLine - 1)
+	r.stride = (wire.EthernetLen + wire.VLANLen + mtu + cacheLine - 1) &^ (cacheLine - 1)
 	r.info = driver.Info{
 		Driver:    "mem",
 		Interface: r.Name,

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"shardnet/driver"
+	"shardnet/driver/wire"
 )
 
 // flushChunk is how many frames are handed to the receiver's queues at a time: it
@@ -170,7 +171,7 @@ func (q *queue) Transmit(fs []driver.Frame) (int, error) {
 			q.stats.TxErrors++
 			continue
 		}
-		if !q.sendable(f.Data) {
+		if !wire.FitsMTU(f.Data, q.dev.info.MTU) {
 			q.stats.TxErrors++
 			q.free = append(q.free, frame)
 			continue
@@ -184,16 +185,6 @@ func (q *queue) Transmit(fs []driver.Frame) (int, error) {
 	q.stats.TxBytes += uint64(bytes)
 	q.stats.TxFull += uint64(len(fs) - n)
 	return n, nil
-}
-
-// sendable reports whether the cable takes a frame: one not shorter than its
-// header, nor longer than the MTU, where VLAN tags do not count.
-func (q *queue) sendable(data []byte) bool {
-	limit := q.dev.end.maxFrame
-	if len(data) <= limit {
-		return len(data) >= etherHeader
-	}
-	return len(data) <= limit+vlanTag && data[12] == 0x81 && data[13] == 0x00
 }
 
 // Flush implements driver.Queue.
@@ -285,6 +276,10 @@ func (q *queue) sleep(d time.Duration) {
 	}
 	q.timer.Stop() // since Go 1.23 nothing stale stays in C
 }
+
+// BlockThread implements driver.Queue. It does nothing: nothing in the kernel tells of
+// frames in memory, so Wait always parks the goroutine.
+func (q *queue) BlockThread(bool) {}
 
 // Wake implements driver.Queue.
 func (q *queue) Wake() { q.rx.bell.ring() }

@@ -54,13 +54,6 @@ func (q *queue) Transmit(fs []driver.Frame) (int, error) {
 	return n, err
 }
 
-// BlockThread implements driver.ThreadWaiter, where the inner queue does.
-func (q *queue) BlockThread(on bool) {
-	if w, ok := q.Queue.(driver.ThreadWaiter); ok {
-		w.BlockThread(on)
-	}
-}
-
 // Close implements driver.Queue. The capture goes on for the other queues.
 func (q *queue) Close() error {
 	err := q.Queue.Close()

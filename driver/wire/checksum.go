@@ -80,23 +80,30 @@ func Fold(acc uint64) uint16 {
 	return bits.ReverseBytes16(uint16(acc))
 }
 
+// Word is what a 16-bit field of value v adds to an unfolded sum. Words may be added up
+// with +, and be what Sum begins with; to what Sum returned they must not be added.
+func Word(v uint16) uint64 { return uint64(bits.ReverseBytes16(v)) }
+
 // Checksum is the folded sum of b and initial, a folded sum; not complemented.
 func Checksum(b []byte, initial uint16) uint16 {
-	return Fold(Sum(b, uint64(bits.ReverseBytes16(initial))))
+	return Fold(Sum(b, Word(initial)))
 }
 
 // PseudoSum is the folded sum, not complemented, of the pseudo-header of RFC 9293
 // section 3.1, RFC 768 and RFC 8200 section 8.1. length is the transport header's and
 // the payload's; src and dst are 4 or 16 bytes.
 func PseudoSum(proto uint8, length int, src, dst []byte) uint16 {
-	sum := uint32(proto) + uint32(length)
-	for _, a := range [2][]byte{src, dst} {
-		for ; len(a) >= 4; a = a[4:] {
-			sum += uint32(binary.BigEndian.Uint16(a)) + uint32(binary.BigEndian.Uint16(a[2:]))
-		}
+	return Fold(pseudoSum(proto, length, src, dst))
+}
+
+// pseudoSum is PseudoSum unfolded, of at most 34 bits.
+func pseudoSum(proto uint8, length int, src, dst []byte) uint64 {
+	acc := Word(uint16(proto)) + Word(uint16(length))
+	if len(src) == 4 && len(dst) == 4 {
+		return acc + uint64(binary.LittleEndian.Uint32(src)) + uint64(binary.LittleEndian.Uint32(dst))
 	}
-	sum = sum&0xffff + sum>>16
-	return uint16(sum + sum>>16)
+	acc = Sum(dst, Sum(src, acc))
+	return acc>>32 + acc&0xffffffff
 }
 
 // SetIPv4Checksum sets the checksum of header, an IPv4 header with its options.
@@ -120,10 +127,22 @@ func SetUDPChecksum(head, rest, src, dst []byte) {
 	if len(rest) > 0 {
 		sum = Checksum(rest, sum)
 	}
-	if sum = ^sum; sum == 0 {
-		sum = 0xffff // RFC 768: 0 says that there is none
+	PutUDPChecksum(head, sum)
+}
+
+// PutUDPChecksum writes the checksum to a UDP header, given the folded sum of the
+// pseudo-header and the datagram.
+func PutUDPChecksum(header []byte, sum uint16) {
+	if sum == 0xffff {
+		sum = 0 // RFC 768: a field of 0 says that there is no checksum
 	}
-	binary.BigEndian.PutUint16(head[6:], sum)
+	binary.BigEndian.PutUint16(header[6:], ^sum)
+}
+
+// UpdateChecksum is the checksum field of a packet in which a 32-bit field changed from
+// old to new (RFC 1624, equation 3).
+func UpdateChecksum(field uint16, old, new uint32) uint16 {
+	return ^Fold(Word(^field) + uint64(bits.ReverseBytes32(^old)) + uint64(bits.ReverseBytes32(new)))
 }
 
 // Addresses returns the source and destination of an IP header, which lie in ip.

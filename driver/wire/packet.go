@@ -221,11 +221,11 @@ func (p *Packet) Verify(partial bool) ChecksumState {
 	default:
 		return ChecksumUnknown
 	}
-	pseudo := PseudoSum(p.Proto, len(p.L4), p.Src, p.Dst)
-	if Checksum(p.L4, pseudo) == 0xffff {
+	pseudo := pseudoSum(p.Proto, len(p.L4), p.Src, p.Dst)
+	if Fold(Sum(p.L4, pseudo)) == 0xffff {
 		return ChecksumGood
 	}
-	if partial && field == pseudo {
+	if partial && field == Fold(pseudo) {
 		return ChecksumGood
 	}
 	return ChecksumBad

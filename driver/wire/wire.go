@@ -100,12 +100,40 @@ const DefaultTTL = 64
 // Broadcast is Ethernet's broadcast address.
 var Broadcast = [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
+// FitsMTU reports whether a device of that MTU takes frame: it has an Ethernet header, and
+// is no longer than the MTU allows, a VLAN tag not counted.
+func FitsMTU(frame []byte, mtu int) bool {
+	limit := mtu + EthernetLen
+	if len(frame) > limit && binary.BigEndian.Uint16(frame[12:]) == EtherTypeVLAN {
+		limit += VLANLen
+	}
+	return len(frame) >= EthernetLen && len(frame) <= limit
+}
+
 // PutEthernet writes an Ethernet header to b.
 func PutEthernet(b []byte, dst, src *[6]byte, etherType uint16) {
 	_ = b[EthernetLen-1]
 	copy(b[:6], dst[:])
 	copy(b[6:12], src[:])
 	b[12], b[13] = byte(etherType>>8), byte(etherType)
+}
+
+// ipv4ARP is how an ARP packet for IPv4 over Ethernet begins (RFC 826): types and
+// lengths of its addresses.
+const ipv4ARP = 0x0001_0800_0604
+
+// IsIPv4ARP reports whether b, an ARP packet of ARPLen bytes, is for IPv4 over Ethernet.
+func IsIPv4ARP(b []byte) bool { return binary.BigEndian.Uint64(b)>>16 == ipv4ARP }
+
+// PutARP writes an ARP packet for IPv4 over Ethernet to b. The MAC addresses are 6
+// bytes, the others 4.
+func PutARP(b []byte, op uint16, senderMAC, sender, targetMAC, target []byte) {
+	_ = b[ARPLen-1]
+	binary.BigEndian.PutUint64(b, ipv4ARP<<16|uint64(op))
+	copy(b[8:14], senderMAC)
+	copy(b[14:18], sender)
+	copy(b[18:24], targetMAC)
+	copy(b[24:28], target)
 }
 
 // PutIPv4 writes an IPv4 header without options to b. total is the packet's length,
@@ -141,6 +169,17 @@ func PutIPv6Fragment(b []byte, next uint8, offset int, more bool, id uint32) {
 	b[0], b[1] = next, 0
 	binary.BigEndian.PutUint16(b[2:], word)
 	binary.BigEndian.PutUint32(b[4:], id)
+}
+
+// PutTCP writes a TCP header without its options to b, with checksum 0: see
+// SetTCPChecksum. headerLen is the header's length with options, a multiple of 4.
+func PutTCP(b []byte, srcPort, dstPort uint16, seq, ack uint32, headerLen int, flags uint8, window uint16) {
+	_ = b[TCPLen-1]
+	binary.BigEndian.PutUint32(b, uint32(srcPort)<<16|uint32(dstPort))
+	binary.BigEndian.PutUint32(b[4:], seq)
+	binary.BigEndian.PutUint32(b[8:], ack)
+	binary.BigEndian.PutUint32(b[12:], uint32(headerLen/4)<<28|uint32(flags)<<16|uint32(window))
+	binary.BigEndian.PutUint32(b[16:], 0)
 }
 
 // PutUDP writes a UDP header to b for a payload of n bytes, with checksum 0: see

@@ -1,6 +1,6 @@
 // Package tcp is a TCP engine of one shard: a state machine that is given segments
 // and the time, and gives back segments and readiness. It has no goroutine, lock,
-// clock or I/O of its own, and imports nothing but the standard library. A caller
+// clock or I/O of its own, and imports the standard library and driver/wire alone. A caller
 // that has frames and a loop makes a TCP of it:
 //
 //	Engine.Advance(now)        timers that are due

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"math/rand/v2"
 	"testing"
+
+	"shardnet/driver/wire"
 )
 
 func TestPool(t *testing.T) {
@@ -122,7 +124,7 @@ func TestChecksum(t *testing.T) {
 		seal(b, tuple.pseudoSum())
 		// RFC 1071's plain sum of 16-bit words.
 		src, dst := tuple.Local[12:], tuple.Remote[12:]
-		words := append(append(append([]byte{0, protocolTCP, byte(n >> 8), byte(n)}, src...), dst...), b...)
+		words := append(append(append([]byte{0, wire.ProtoTCP, byte(n >> 8), byte(n)}, src...), dst...), b...)
 		var plain uint32
 		for i := range words {
 			plain += uint32(words[i]) << (8 * (1 - i%2))

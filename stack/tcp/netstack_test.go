@@ -21,6 +21,8 @@ import (
 	"gvisor.dev/gvisor/pkg/tcpip/network/ipv4"
 	"gvisor.dev/gvisor/pkg/tcpip/stack"
 	nstcp "gvisor.dev/gvisor/pkg/tcpip/transport/tcp"
+
+	"shardnet/driver/wire"
 )
 
 // netstackPeer joins an engine, as host 1, to a netstack, in real time: another
@@ -44,7 +46,7 @@ func (p *netstackPeer) Send(_ *Conn, seg []byte) {
 		return
 	}
 	b := p.buf[:ipv4Header+len(seg)]
-	header.IPv4(b).Encode(&header.IPv4Fields{TotalLength: uint16(len(b)), TTL: 64, Protocol: protocolTCP,
+	header.IPv4(b).Encode(&header.IPv4Fields{TotalLength: uint16(len(b)), TTL: 64, Protocol: wire.ProtoTCP,
 		SrcAddr: tcpip.AddrFrom4(simAddr[1].As4()), DstAddr: tcpip.AddrFrom4(simAddr[0].As4())})
 	header.IPv4(b).SetChecksum(^header.IPv4(b).CalculateChecksum())
 	pkt := stack.NewPacketBuffer(stack.PacketBufferOptions{Payload: buffer.MakeWithData(append([]byte(nil), b...))})

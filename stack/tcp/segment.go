@@ -3,6 +3,8 @@ package tcp
 import (
 	"encoding/binary"
 	"errors"
+
+	"shardnet/driver/wire"
 )
 
 // Control bits of a segment (RFC 9293 section 3.1).
@@ -88,6 +90,6 @@ func putHeader(b []byte, t *Tuple, seq, ack uint32, flags uint8, window uint16, 
 
 // seal writes the checksum of segment b, given its connection's pseudo-header sum.
 func seal(b []byte, pseudo uint64) {
-	acc := sum(b, pseudo+lengthSum(len(b)))
-	binary.BigEndian.PutUint16(b[16:], ^fold(acc))
+	acc := wire.Sum(b, pseudo+wire.Word(uint16(len(b))))
+	binary.BigEndian.PutUint16(b[16:], ^wire.Fold(acc))
 }

@@ -205,26 +205,6 @@ func TestFrameSize(t *testing.T) {
 	}
 }
 
-func TestSendable(t *testing.T) {
-	const mtu = 100
-	for _, tt := range []struct {
-		size   int
-		tagged bool
-		want   bool
-	}{
-		{0, false, false}, {13, false, false}, {14, false, true}, {114, false, true}, {115, false, false},
-		{114, true, true}, {118, true, true}, {119, true, false},
-	} {
-		data := make([]byte, tt.size)
-		if tt.tagged {
-			data[12] = 0x81
-		}
-		if got := Sendable(data, mtu); got != tt.want {
-			t.Errorf("a frame of %d bytes, tagged=%v, at MTU %d: sendable %v, want %v", tt.size, tt.tagged, mtu, got, tt.want)
-		}
-	}
-}
-
 func TestProgramError(t *testing.T) {
 	link := &Link{Name: "va"}
 	for _, tt := range []struct{ in, is error }{

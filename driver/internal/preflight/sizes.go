@@ -1,6 +1,10 @@
 package preflight
 
-import "fmt"
+import (
+	"fmt"
+
+	"shardnet/driver/wire"
+)
 
 // Bounds of an AF_XDP queue.
 const (
@@ -8,19 +12,15 @@ const (
 	maxFrames = 8 * maxRing
 )
 
-// Of frames.
-const (
-	// EtherHeader is also the least the kernel sends: at a shorter frame it would
-	// stop for good.
-	EtherHeader = 14
-	VLANTag     = 4
-	// Headroom is what the kernel leaves free before a received frame
-	// (XDP_PACKET_HEADROOM).
-	Headroom = 256
-)
+// Headroom is what the kernel leaves free before a received frame
+// (XDP_PACKET_HEADROOM).
+const Headroom = 256
+
+// MaxHeader is the longest link-layer header, which the MTU does not count.
+const MaxHeader = wire.EthernetLen + wire.VLANLen
 
 // MaxFrameMTU is the largest MTU whose packets FrameSize's frames hold.
-const MaxFrameMTU = 4096 - Headroom - EtherHeader - VLANTag
+const MaxFrameMTU = 4096 - Headroom - MaxHeader
 
 // Rings says whether a queue can have rings of these sizes and so many frames.
 func Rings(rx, tx, frames int) error {
@@ -42,19 +42,9 @@ func Rings(rx, tx, frames int) error {
 // takes 2048 or 4096, a page.
 func FrameSize(mtu int) (int, error) {
 	for _, size := range []int{2048, 4096} {
-		if Headroom+EtherHeader+VLANTag+mtu <= size {
+		if Headroom+MaxHeader+mtu <= size {
 			return size, nil
 		}
 	}
 	return 0, fmt.Errorf("%w: %d, at most %d (lower it: ip link set ... mtu)", ErrMTU, mtu, MaxFrameMTU)
-}
-
-// Sendable reports whether a device of that MTU takes a frame: one that has a
-// header, and is no longer than the MTU allows, a VLAN tag not counted.
-func Sendable(data []byte, mtu int) bool {
-	limit := mtu + EtherHeader
-	if len(data) > limit && data[12] == 0x81 && data[13] == 0x00 {
-		limit += VLANTag
-	}
-	return len(data) >= EtherHeader && len(data) <= limit
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"shardnet/driver"
+	"shardnet/driver/wire"
 )
 
 // Config describes the generator's end of the link.
@@ -144,7 +145,7 @@ func (w Work) withDefaults(g *Generator) (Work, error) {
 	setDefault(&w.Value, 64)
 	setDefault(&w.Duration, time.Second)
 	setDefault(&w.Timeout, 200*time.Millisecond)
-	room := g.cfg.Info.MTU - g.headerLen() - udpHeaderLen
+	room := g.cfg.Info.MTU - g.headerLen() - wire.UDPLen
 	switch {
 	case w.Kind < 0 || int(w.Kind) >= len(kindNames):
 		return w, fmt.Errorf("unknown workload %v", w.Kind)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"shardnet/driver"
+	"shardnet/driver/wire"
 )
 
 // mirror is a queue whose far end is reflected by its own goroutine, in Flush: so
@@ -89,13 +90,13 @@ func BenchmarkReflect(b *testing.B) {
 			run(b, g, w)
 			frame := make([]byte, 2048)
 			u := g.newUDPLoad(&Work{Window: 1}, []udpFlow{{0, firstPort}}, &echoDatagrams{payload: payload, pattern: pattern()})
-			n := u.d.encode(frame[etherLen+ipv4Len+udpHeaderLen:], 0, &u.slots[0])
+			n := u.d.encode(frame[wire.EthernetLen+wire.IPv4Len+wire.UDPLen:], 0, &u.slots[0])
 			size := u.templates[0].udp(frame, firstPort, echoPort, n)
 			ask := append([]byte(nil), frame[:size]...)
 			b.ReportAllocs()
 			b.SetBytes(int64(size))
 			for b.Loop() {
-				copy(frame, ask[:etherLen+ipv4Len+udpHeaderLen])
+				copy(frame, ask[:wire.EthernetLen+wire.IPv4Len+wire.UDPLen])
 				if m.r.answer(frame[:size], len(frame)) != size {
 					b.Fatal("no answer")
 				}

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"shardnet/driver/memnic"
+
+	"shardnet/driver/wire"
 )
 
 // FuzzParse holds that whatever is received is taken apart within its bounds.
@@ -20,7 +22,7 @@ func FuzzParse(f *testing.F) {
 		var p packet
 		switch c := p.parse(frame, partial); c {
 		case isUDP, isTCP:
-			if len(p.src) != len(p.dst) || len(p.src) != 4 && len(p.src) != 16 || len(p.payload) > len(p.l4) {
+			if len(p.Src) != len(p.Dst) || len(p.Src) != 4 && len(p.Src) != 16 || len(p.payload) > len(p.L4) {
 				t.Fatalf("class %d: %+v", c, p)
 			}
 			if c == isTCP {
@@ -31,13 +33,13 @@ func FuzzParse(f *testing.F) {
 		case isICMPv6:
 			if isNDP(&p) {
 				for kind := range byte(3) {
-					if mac := linkAddress(p.l4, kind); mac != nil && len(mac) != 6 {
+					if mac := linkAddress(p.L4, kind); mac != nil && len(mac) != 6 {
 						t.Fatalf("link-layer address %x", mac)
 					}
 				}
 			}
 		case isARP:
-			isARPFor4(p.l4)
+			wire.IsIPv4ARP(p.Frame[wire.EthernetLen:])
 		}
 	})
 }
@@ -55,7 +57,7 @@ func FuzzReflect(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, frame []byte) {
 		room := min(len(frame)+512, 2048)
-		if len(frame) > etherLen+1500 {
+		if len(frame) > wire.EthernetLen+1500 {
 			return
 		}
 		b := make([]byte, room)
@@ -83,7 +85,7 @@ func FuzzSegments(f *testing.F) {
 		for i := range program {
 			program[i] = byte(rng.Uint32())
 			if i%5 == 1 {
-				program[i] = []byte{flagACK, flagACK, flagSYN | flagACK, flagFIN | flagACK, flagRST, byte(rng.Uint32())}[rng.IntN(6)]
+				program[i] = []byte{wire.ACK, wire.ACK, wire.SYN | wire.ACK, wire.FIN | wire.ACK, wire.RST, byte(rng.Uint32())}[rng.IntN(6)]
 			} else if i%5 > 1 && rng.IntN(3) > 0 {
 				program[i] &= 64
 			}

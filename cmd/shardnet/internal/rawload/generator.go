@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"shardnet/driver"
+	"shardnet/driver/wire"
 )
 
 // Generator makes load. It belongs to one goroutine.
@@ -82,9 +83,9 @@ func (g *Generator) random() uint64 { return g.rng.Uint64() }
 // headerLen is that of the network header.
 func (g *Generator) headerLen() int {
 	if g.v4 {
-		return ipv4Len
+		return wire.IPv4Len
 	}
-	return ipv6Len
+	return wire.IPv6Len
 }
 
 // workload is what the loop runs. Its methods may use g.now, and g.link to send.
@@ -151,7 +152,7 @@ func (g *Generator) input(w workload, frame []byte) {
 	c := p.parse(frame, g.cfg.Info.Offloads.RxChecksumPartial)
 	switch c {
 	case isUDP, isTCP:
-		if src := g.sources.find(p.dst); src >= 0 && p.srcPort == g.target.port && string(p.src) == string(g.target.ip) {
+		if src := g.sources.find(p.Dst); src >= 0 && p.SrcPort == g.target.port && string(p.Src) == string(g.target.ip) {
 			w.input(p, c, src)
 		}
 	case isARP:

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"shardnet/driver/wire"
 )
 
 // How long the target has to answer, and how often it is asked.
@@ -12,14 +14,9 @@ const (
 	resolveAgain   = 100 * time.Millisecond
 )
 
-// NDP messages, RFC 4861.
-const (
-	icmpNeighborSolicit   = 135
-	icmpNeighborAdvertise = 136
-	neighborLen           = 32 // either message with one link-layer address option
-)
-
-var broadcast = [6]byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
+// neighborLen is the length of a neighbor solicitation or advertisement (RFC 4861)
+// with one link-layer address option.
+const neighborLen = 32
 
 // resolve asks for the target's MAC address, from every source address: asking is
 // also how the target learns ours, before its first answers wait for that. It is
@@ -79,37 +76,38 @@ func (g *Generator) learn(src int, mac []byte) {
 func (g *Generator) solicit(b []byte, src int) int {
 	own := g.sources.addrs[src]
 	if g.v4 {
-		putEther(b, broadcast[:], g.cfg.Info.MAC, etherTypeARP)
-		putARP(b[etherLen:], 1, g.cfg.Info.MAC, own, make([]byte, 6), g.target.ip)
-		return etherLen + arpLen
+		putEthernet(b, wire.Broadcast[:], g.cfg.Info.MAC, wire.EtherTypeARP)
+		wire.PutARP(b[wire.EthernetLen:], wire.ARPRequest, g.cfg.Info.MAC, own, make([]byte, 6), g.target.ip)
+		return wire.EthernetLen + wire.ARPLen
 	}
 	group := [16]byte{0: 0xff, 1: 0x02, 11: 1, 12: 0xff}
 	copy(group[13:], g.target.ip[13:])
-	putEther(b, []byte{0x33, 0x33, group[12], group[13], group[14], group[15]}, g.cfg.Info.MAC, etherTypeIPv6)
-	return etherLen + putNDP(b[etherLen:], icmpNeighborSolicit, own, group[:], g.target.ip, g.cfg.Info.MAC)
+	putEthernet(b, []byte{0x33, 0x33, group[12], group[13], group[14], group[15]}, g.cfg.Info.MAC, wire.EtherTypeIPv6)
+	return wire.EthernetLen + putNDP(b[wire.EthernetLen:], wire.ICMPv6NeighborSolicit, own, group[:], g.target.ip, g.cfg.Info.MAC)
 }
 
 // arp answers requests for the sources, and learns from the target's packets.
 func (g *Generator) arp(p *packet) {
-	if !isARPFor4(p.l4) || !g.v4 {
+	b := p.Frame[wire.EthernetLen:]
+	if !wire.IsIPv4ARP(b) || !g.v4 {
 		return
 	}
-	op, sender, asked := be.Uint16(p.l4[6:]), p.l4[14:18], p.l4[24:28]
+	senderMAC, sender, asked := b[8:14], b[14:18], b[24:28]
 	src := g.sources.find(asked)
 	if string(sender) == string(g.target.ip) {
 		at := -1
-		if op == 2 {
+		if p.ARPOp == wire.ARPReply {
 			at = src
 		}
-		g.learn(at, p.l4[8:14])
+		g.learn(at, senderMAC)
 	}
-	if op != 1 || src < 0 {
+	if p.ARPOp != wire.ARPRequest || src < 0 {
 		return
 	}
 	if b := g.link.buffer(); b != nil {
-		putEther(b, p.l4[8:14], g.cfg.Info.MAC, etherTypeARP)
-		putARP(b[etherLen:], 2, g.cfg.Info.MAC, asked, p.l4[8:14], sender)
-		g.link.send(etherLen + arpLen)
+		putEthernet(b, senderMAC, g.cfg.Info.MAC, wire.EtherTypeARP)
+		wire.PutARP(b[wire.EthernetLen:], wire.ARPReply, g.cfg.Info.MAC, asked, senderMAC, sender)
+		g.link.send(wire.EthernetLen + wire.ARPLen)
 	}
 }
 
@@ -118,13 +116,13 @@ func (g *Generator) ndp(p *packet) {
 	if !isNDP(p) {
 		return
 	}
-	asked := p.l4[8:24]
-	switch p.l4[0] {
-	case icmpNeighborAdvertise:
-		if mac := linkAddress(p.l4, 2); mac != nil && string(asked) == string(g.target.ip) {
-			g.learn(g.sources.find(p.dst), mac)
+	asked := p.L4[8:24]
+	switch p.L4[0] {
+	case wire.ICMPv6NeighborAdvert:
+		if mac := linkAddress(p.L4, 2); mac != nil && string(asked) == string(g.target.ip) {
+			g.learn(g.sources.find(p.Dst), mac)
 		}
-	case icmpNeighborSolicit:
+	case wire.ICMPv6NeighborSolicit:
 		if g.sources.find(asked) < 0 {
 			return
 		}
@@ -136,14 +134,11 @@ func (g *Generator) ndp(p *packet) {
 	}
 }
 
-// isARPFor4 says whether b, 28 bytes, is ARP for IPv4 over Ethernet (RFC 826).
-func isARPFor4(b []byte) bool { return be.Uint64(b)>>16 == 0x0001_0800_0604 }
-
 // isNDP says whether p is a whole neighbor solicitation or advertisement, of this
 // link: hop limit 255, RFC 4861 section 7.1.
 func isNDP(p *packet) bool {
-	return len(p.l4) >= 24 && p.l4[1] == 0 && p.frame[etherLen+7] == 255 &&
-		(p.l4[0] == icmpNeighborSolicit || p.l4[0] == icmpNeighborAdvertise)
+	return len(p.L4) >= 24 && p.L4[1] == 0 && p.Frame[wire.EthernetLen+7] == 255 &&
+		(p.L4[0] == wire.ICMPv6NeighborSolicit || p.L4[0] == wire.ICMPv6NeighborAdvert)
 }
 
 // linkAddress is the link-layer address option of a message, of type kind; nil if
@@ -165,48 +160,35 @@ func linkAddress(msg []byte, kind byte) []byte {
 // answerSolicit makes the advertisement that answers p. Solicitations without a
 // sender (duplicate address detection) are not answered: 0.
 func answerSolicit(b []byte, p *packet, mac []byte) int {
-	if be.Uint64(p.src)|be.Uint64(p.src[8:]) == 0 {
+	if be.Uint64(p.Src)|be.Uint64(p.Src[8:]) == 0 {
 		return 0
 	}
-	to := linkAddress(p.l4, 1)
+	to := linkAddress(p.L4, 1)
 	if to == nil {
-		to = p.frame[6:12]
+		to = p.Frame[6:12]
 	}
-	putEther(b, to, mac, etherTypeIPv6)
-	return etherLen + putNDP(b[etherLen:], icmpNeighborAdvertise, p.l4[8:24], p.src, p.l4[8:24], mac)
+	putEthernet(b, to, mac, wire.EtherTypeIPv6)
+	return wire.EthernetLen + putNDP(b[wire.EthernetLen:], wire.ICMPv6NeighborAdvert, p.L4[8:24], p.Src, p.L4[8:24], mac)
 }
 
-func putEther(b, dst, src []byte, etherType uint16) {
-	copy(b, dst)
-	copy(b[6:], src)
-	be.PutUint16(b[12:], etherType)
-}
-
-func putARP(b []byte, op uint16, senderMAC, sender, targetMAC, target []byte) {
-	be.PutUint64(b, 0x0001_0800_0604<<16|uint64(op))
-	copy(b[8:], senderMAC)
-	copy(b[14:], sender)
-	copy(b[18:], targetMAC)
-	copy(b[24:], target)
+// putEthernet is wire.PutEthernet for addresses that are slices of 6 bytes.
+func putEthernet(b, dst, src []byte, etherType uint16) {
+	wire.PutEthernet(b, (*[6]byte)(dst), (*[6]byte)(src), etherType)
 }
 
 // putNDP writes an IPv6 packet with a solicitation or an advertisement of addr.
 func putNDP(b []byte, kind byte, src, dst, addr, mac []byte) int {
-	be.PutUint32(b, 6<<28)
-	be.PutUint16(b[4:], neighborLen)
-	b[6], b[7] = protoICMPv6, 255
-	copy(b[8:], src)
-	copy(b[24:], dst)
-	msg := b[ipv6Len:][:neighborLen]
+	wire.PutIPv6(b, 0, neighborLen, wire.ProtoICMPv6, 255, src, dst)
+	msg := b[wire.IPv6Len:][:neighborLen]
 	clear(msg)
 	msg[0] = kind
 	copy(msg[8:], addr)
 	msg[24], msg[25] = 1, 1
-	if kind == icmpNeighborAdvertise {
+	if kind == wire.ICMPv6NeighborAdvert {
 		msg[4] = 0x60 // solicited, override
 		msg[24] = 2
 	}
 	copy(msg[26:], mac)
-	be.PutUint16(msg[2:], ^fold(sum(msg, sum(b[8:40], protoICMPv6+neighborLen))))
-	return ipv6Len + neighborLen
+	be.PutUint16(msg[2:], ^wire.Checksum(msg, wire.PseudoSum(wire.ProtoICMPv6, neighborLen, src, dst)))
+	return wire.IPv6Len + neighborLen
 }

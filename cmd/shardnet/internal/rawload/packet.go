@@ -1,28 +1,6 @@
 package rawload
 
-// Sizes and numbers of the headers that frames are read and made by.
-const (
-	etherLen     = 14
-	ipv4Len      = 20
-	ipv6Len      = 40
-	udpHeaderLen = 8
-	tcpHeaderLen = 20
-	arpLen       = 28
-
-	etherTypeIPv4 = 0x0800
-	etherTypeARP  = 0x0806
-	etherTypeIPv6 = 0x86dd
-
-	protoTCP    = 6
-	protoUDP    = 17
-	protoICMPv6 = 58
-
-	flagFIN = 1 << 0
-	flagSYN = 1 << 1
-	flagRST = 1 << 2
-	flagPSH = 1 << 3
-	flagACK = 1 << 4
-)
+import "shardnet/driver/wire"
 
 // class is what parse found a frame to be.
 type class uint8
@@ -38,126 +16,52 @@ const (
 
 // packet is a received frame, taken apart. It refers to the frame's bytes.
 type packet struct {
-	frame    []byte
-	src, dst []byte // network addresses, 4 or 16 bytes
-	l4       []byte // transport header and payload; ARP: its 28 bytes
-	payload  []byte
-
-	srcPort, dstPort uint16
+	wire.Packet
+	payload []byte // of UDP and TCP
 	// TCP
 	seq, ack uint32
 	window   uint16
-	flags    uint8
 }
 
 // parse takes frame apart and verifies its checksums. partial is
 // driver.Offloads.RxChecksumPartial: a field that holds just the folded
 // pseudo-header sum is good, then.
 func (p *packet) parse(frame []byte, partial bool) class {
-	if len(frame) < etherLen {
+	if !p.Parse(frame) {
 		return damaged
 	}
-	p.frame = frame
-	b := frame[etherLen:]
-	var proto uint8
-	switch be.Uint16(frame[12:]) {
-	case etherTypeIPv4:
-		if len(b) < ipv4Len || b[0]>>4 != 4 {
-			return damaged
-		}
-		ihl, total := int(b[0]&0x0f)*4, int(be.Uint16(b[2:]))
-		if ihl < ipv4Len || total < ihl || total > len(b) || fold(sum(b[:ihl], 0)) != 0xffff {
-			return damaged
-		}
-		if be.Uint16(b[6:])&0x3fff != 0 { // MF, or an offset
-			return unknown
-		}
-		proto, p.src, p.dst, p.l4 = b[9], b[12:16], b[16:20], b[ihl:total]
-	case etherTypeIPv6:
-		if len(b) < ipv6Len || b[0]>>4 != 6 {
-			return damaged
-		}
-		n := int(be.Uint16(b[4:]))
-		if n > len(b)-ipv6Len {
-			return damaged
-		}
-		proto, p.src, p.dst, p.l4 = b[6], b[8:24], b[24:40], b[ipv6Len:ipv6Len+n]
-	case etherTypeARP:
-		if len(b) < arpLen {
-			return damaged
-		}
-		p.l4 = b[:arpLen]
+	switch p.EtherType {
+	case wire.EtherTypeARP:
 		return isARP
+	case wire.EtherTypeIPv4, wire.EtherTypeIPv6:
 	default:
 		return unknown
 	}
-	switch proto {
-	case protoTCP:
-		return p.parseTCP(partial)
-	case protoUDP:
-		return p.parseUDP(partial)
-	case protoICMPv6:
-		if len(p.src) != 16 {
-			return unknown
-		}
-		if len(p.l4) < 8 || fold(sum(p.l4, p.pseudo(protoICMPv6))) != 0xffff {
-			return damaged
-		}
-		return isICMPv6
-	}
-	return unknown
-}
-
-func (p *packet) parseUDP(partial bool) class {
-	b := p.l4
-	if len(b) < udpHeaderLen {
+	switch p.Verify(partial) {
+	case wire.ChecksumBad:
 		return damaged
+	case wire.ChecksumGood:
+	default:
+		return p.parseICMPv6()
 	}
-	n := int(be.Uint16(b[4:]))
-	if n < udpHeaderLen || n > len(b) {
-		return damaged
-	}
-	b = b[:n]
-	p.l4, p.payload = b, b[udpHeaderLen:]
-	p.srcPort, p.dstPort = be.Uint16(b), be.Uint16(b[2:])
-	field := be.Uint16(b[6:])
-	if field == 0 && len(p.src) == 4 { // RFC 768: not computed; RFC 8200 forbids it
+	if p.Proto == wire.ProtoUDP {
+		p.payload = p.L4[wire.UDPLen:]
 		return isUDP
 	}
-	if field == 0 || !p.verify(protoUDP, field, partial) {
-		return damaged
-	}
-	return isUDP
-}
-
-func (p *packet) parseTCP(partial bool) class {
-	b := p.l4
-	if len(b) < tcpHeaderLen {
-		return damaged
-	}
-	offset := int(b[12]>>4) * 4
-	if offset < tcpHeaderLen || offset > len(b) {
-		return damaged
-	}
-	p.payload = b[offset:]
-	p.srcPort, p.dstPort = be.Uint16(b), be.Uint16(b[2:])
-	p.seq, p.ack = be.Uint32(b[4:]), be.Uint32(b[8:])
-	p.flags, p.window = b[13], be.Uint16(b[14:])
-	if !p.verify(protoTCP, be.Uint16(b[16:]), partial) {
-		return damaged
-	}
+	b := p.L4
+	p.payload = b[wire.TCPHeaderLen(b):]
+	p.seq, p.ack, p.window = be.Uint32(b[4:]), be.Uint32(b[8:]), be.Uint16(b[14:])
 	return isTCP
 }
 
-func (p *packet) verify(proto uint8, field uint16, partial bool) bool {
-	pseudo := p.pseudo(proto)
-	return fold(sum(p.l4, pseudo)) == 0xffff || partial && field == fold(pseudo)
-}
-
-// pseudo is the sum of the pseudo-header of RFC 9293 section 3.1, RFC 768 and RFC
-// 8200 section 8.1.
-func (p *packet) pseudo(proto uint8) uint64 {
-	return sum(p.dst, sum(p.src, uint64(proto)+uint64(len(p.l4))))
+func (p *packet) parseICMPv6() class {
+	if p.Fragment || p.Proto != wire.ProtoICMPv6 || p.EtherType != wire.EtherTypeIPv6 {
+		return unknown
+	}
+	if wire.Checksum(p.L4, wire.PseudoSum(wire.ProtoICMPv6, len(p.L4), p.Src, p.Dst)) != 0xffff {
+		return damaged
+	}
+	return isICMPv6
 }
 
 // tcpOptions are those of a SYN that count here.
@@ -170,7 +74,7 @@ type tcpOptions struct {
 // malformed one is not read.
 func (p *packet) options() tcpOptions {
 	o := tcpOptions{shift: -1}
-	b := p.l4[tcpHeaderLen : len(p.l4)-len(p.payload)]
+	b := p.L4[wire.TCPLen : len(p.L4)-len(p.payload)]
 	for len(b) > 0 {
 		switch b[0] {
 		case 0:

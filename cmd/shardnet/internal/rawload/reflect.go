@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"shardnet/driver"
+	"shardnet/driver/wire"
 )
 
 // reflectSpin is for how long Reflect polls before it waits in the queue, as long
@@ -130,50 +131,49 @@ func (r *reflector) turn(n int) error {
 // answer turns a frame into its answer and returns its length, at most room; 0 is
 // no answer.
 func (r *reflector) answer(frame []byte, room int) int {
-	if len(frame) < etherLen {
+	if len(frame) < wire.EthernetLen {
 		return 0
 	}
-	room = min(room, etherLen+r.info.MTU)
-	b := frame[etherLen:]
+	room = min(room, wire.EthernetLen+r.info.MTU)
+	b := frame[wire.EthernetLen:]
 	switch be.Uint16(frame[12:]) {
-	case etherTypeARP:
-		if len(b) < arpLen || !isARPFor4(b) || be.Uint16(b[6:]) != 1 || r.own[0].find(b[24:28]) < 0 {
+	case wire.EtherTypeARP:
+		if len(b) < wire.ARPLen || !wire.IsIPv4ARP(b) || be.Uint16(b[6:]) != wire.ARPRequest || r.own[0].find(b[24:28]) < 0 {
 			return 0
 		}
 		var asker [10]byte
 		copy(asker[:], b[8:18])
 		target := [4]byte(b[24:28])
-		putEther(frame, asker[:6], r.mac[:], etherTypeARP)
-		putARP(b, 2, r.mac[:], target[:], asker[:6], asker[6:])
-		return etherLen + arpLen
-	case etherTypeIPv4:
-		if len(b) < ipv4Len || b[0] != 0x45 || be.Uint16(b[6:])&0x3fff != 0 || r.own[0].find(b[16:20]) < 0 {
+		putEthernet(frame, asker[:6], r.mac[:], wire.EtherTypeARP)
+		wire.PutARP(b, wire.ARPReply, r.mac[:], target[:], asker[:6], asker[6:])
+		return wire.EthernetLen + wire.ARPLen
+	case wire.EtherTypeIPv4:
+		if len(b) < wire.IPv4Len || b[0] != 0x45 || be.Uint16(b[6:])&(wire.MoreFragments|wire.FragmentOffset) != 0 || r.own[0].find(b[16:20]) < 0 {
 			return 0
 		}
 		total := int(be.Uint16(b[2:]))
-		if total < ipv4Len || total > len(b) {
+		if total < wire.IPv4Len || total > len(b) {
 			return 0
 		}
 		src := [4]byte(b[12:16])
 		copy(b[12:16], b[16:20])
 		copy(b[16:20], src[:])
-		n := r.transport(frame[:etherLen+total], b[9], etherLen+ipv4Len, room)
-		if n > 0 && n != etherLen+total {
-			be.PutUint16(b[2:], uint16(n-etherLen))
-			be.PutUint16(b[10:], 0)
-			be.PutUint16(b[10:], ^fold(sum(b[:ipv4Len], 0)))
+		n := r.transport(frame[:wire.EthernetLen+total], b[9], wire.EthernetLen+wire.IPv4Len, room)
+		if n > 0 && n != wire.EthernetLen+total {
+			be.PutUint16(b[2:], uint16(n-wire.EthernetLen))
+			wire.SetIPv4Checksum(b[:wire.IPv4Len])
 		}
 		return n
-	case etherTypeIPv6:
-		if len(b) < ipv6Len {
+	case wire.EtherTypeIPv6:
+		if len(b) < wire.IPv6Len {
 			return 0
 		}
 		n := int(be.Uint16(b[4:]))
-		if n > len(b)-ipv6Len {
+		if n > len(b)-wire.IPv6Len {
 			return 0
 		}
-		if b[6] == protoICMPv6 {
-			return r.ndp(frame[:etherLen+ipv6Len+n], room)
+		if b[6] == wire.ProtoICMPv6 {
+			return r.ndp(frame[:wire.EthernetLen+wire.IPv6Len+n], room)
 		}
 		if r.own[1].find(b[24:40]) < 0 {
 			return 0
@@ -181,9 +181,9 @@ func (r *reflector) answer(frame []byte, room int) int {
 		src := [16]byte(b[8:24])
 		copy(b[8:24], b[24:40])
 		copy(b[24:40], src[:])
-		size := r.transport(frame[:etherLen+ipv6Len+n], b[6], etherLen+ipv6Len, room)
+		size := r.transport(frame[:wire.EthernetLen+wire.IPv6Len+n], b[6], wire.EthernetLen+wire.IPv6Len, room)
 		if size > 0 {
-			be.PutUint16(b[4:], uint16(size-etherLen-ipv6Len))
+			be.PutUint16(b[4:], uint16(size-wire.EthernetLen-wire.IPv6Len))
 		}
 		return size
 	}
@@ -193,11 +193,11 @@ func (r *reflector) answer(frame []byte, room int) int {
 // ndp answers a solicitation.
 func (r *reflector) ndp(frame []byte, room int) int {
 	var p packet
-	if p.parse(frame, false) != isICMPv6 || !isNDP(&p) || p.l4[0] != icmpNeighborSolicit ||
-		r.own[1].find(p.l4[8:24]) < 0 || room < etherLen+ipv6Len+neighborLen {
+	if p.parse(frame, false) != isICMPv6 || !isNDP(&p) || p.L4[0] != wire.ICMPv6NeighborSolicit ||
+		r.own[1].find(p.L4[8:24]) < 0 || room < wire.EthernetLen+wire.IPv6Len+neighborLen {
 		return 0
 	}
-	var answer [etherLen + ipv6Len + neighborLen]byte
+	var answer [wire.EthernetLen + wire.IPv6Len + neighborLen]byte
 	n := answerSolicit(answer[:], &p, r.mac[:])
 	return copy(frame[:n:room], answer[:n])
 }
@@ -211,26 +211,26 @@ func (r *reflector) transport(frame []byte, proto uint8, at, room int) int {
 	copy(frame[6:12], mac[:])
 	b := frame[at:]
 	switch {
-	case proto == protoUDP && len(b) >= udpHeaderLen:
+	case proto == wire.ProtoUDP && len(b) >= wire.UDPLen:
 		swapPorts(b)
-		if n := int(be.Uint16(b[4:])); n < udpHeaderLen || n > len(b) {
+		if n := int(be.Uint16(b[4:])); n < wire.UDPLen || n > len(b) {
 			return 0
 		}
-		body := b[udpHeaderLen:]
+		body := b[wire.UDPLen:]
 		if len(body) <= memFrameLen || be.Uint32(body[2:]) != 1 {
 			return len(frame)
 		}
-		n := memcachedAnswer(body[memFrameLen:], room-at-udpHeaderLen-memFrameLen)
+		n := memcachedAnswer(body[memFrameLen:], room-at-wire.UDPLen-memFrameLen)
 		if n == 0 {
 			return len(frame)
 		}
-		size := at + udpHeaderLen + memFrameLen + n
+		size := at + wire.UDPLen + memFrameLen + n
 		b = frame[at:size]
 		be.PutUint16(b[4:], uint16(len(b)))
-		be.PutUint16(b[6:], 0)
-		be.PutUint16(b[6:], udpChecksum(sum(b, addressSum(frame, at, proto, len(b)))))
+		src, dst := wire.Addresses(frame[wire.EthernetLen:])
+		wire.SetUDPChecksum(b, nil, src, dst)
 		return size
-	case proto == protoTCP && len(b) >= tcpHeaderLen:
+	case proto == wire.ProtoTCP && len(b) >= wire.TCPLen:
 		swapPorts(b)
 		return r.tcp(frame, at, room)
 	}
@@ -240,34 +240,34 @@ func (r *reflector) transport(frame []byte, proto uint8, at, room int) int {
 // tcp answers a segment.
 func (r *reflector) tcp(frame []byte, at, room int) int {
 	b := frame[at:]
-	offset := int(b[12]>>4) * 4
-	if offset < tcpHeaderLen || offset > len(b) {
+	offset := wire.TCPHeaderLen(b)
+	if offset < wire.TCPLen || offset > len(b) {
 		return 0
 	}
 	payload := b[offset:]
 	seq, ack, flags := be.Uint32(b[4:]), be.Uint32(b[8:]), b[13]
 	end := seq + uint32(len(payload))
 	switch {
-	case flags&flagRST != 0:
+	case flags&wire.RST != 0:
 		return 0
-	case flags&flagSYN != 0:
-		if flags&flagACK != 0 {
+	case flags&wire.SYN != 0:
+		if flags&wire.ACK != 0 {
 			return 0
 		}
 		// The options go back as they came: they are fit for an answer.
-		return r.seal(frame, at, seq, seq+1, flagSYN|flagACK)
-	case len(payload) == 0 && flags&flagFIN == 0:
+		return r.seal(frame, at, seq, seq+1, wire.SYN|wire.ACK)
+	case len(payload) == 0 && flags&wire.FIN == 0:
 		return 0
-	case flags&flagFIN != 0:
+	case flags&wire.FIN != 0:
 		if len(payload) == 0 {
-			return r.seal(frame, at, ack, end+1, flagFIN|flagACK)
+			return r.seal(frame, at, ack, end+1, wire.FIN|wire.ACK)
 		}
-		return r.seal(frame, at, seq, end+1, flagFIN|flagACK|flagPSH)
+		return r.seal(frame, at, seq, end+1, wire.FIN|wire.ACK|wire.PSH)
 	case be.Uint16(b) == discardPort:
-		return r.seal(frame[:at+offset], at, ack, end, flagACK)
+		return r.seal(frame[:at+offset], at, ack, end, wire.ACK)
 	}
 	if n := memcachedAnswer(payload, room-at-offset); n > 0 {
-		return r.seal(frame[:at+offset+n], at, ack, end, flagACK|flagPSH)
+		return r.seal(frame[:at+offset+n], at, ack, end, wire.ACK|wire.PSH)
 	}
 	return r.reseal(b, len(frame), end)
 }
@@ -278,17 +278,16 @@ func (r *reflector) seal(frame []byte, at int, seq, ack uint32, flags uint8) int
 	be.PutUint32(b[4:], seq)
 	be.PutUint32(b[8:], ack)
 	b[13] = flags
-	be.PutUint16(b[16:], 0)
-	be.PutUint16(b[16:], ^fold(sum(b, addressSum(frame, at, protoTCP, len(b)))))
+	src, dst := wire.Addresses(frame[wire.EthernetLen:])
+	wire.SetTCPChecksum(b, src, dst)
 	return len(frame)
 }
 
-// reseal changes nothing but the acknowledgement, and the checksum by as much (RFC
-// 1624, equation 3).
+// reseal changes nothing but the acknowledgement, and the checksum by as much.
 func (r *reflector) reseal(b []byte, size int, ack uint32) int {
 	old := be.Uint32(b[8:])
 	be.PutUint32(b[8:], ack)
-	be.PutUint16(b[16:], ^fold(uint64(^be.Uint16(b[16:]))+uint64(^old)+uint64(ack)))
+	be.PutUint16(b[16:], wire.UpdateChecksum(be.Uint16(b[16:]), old, ack))
 	return size
 }
 
@@ -324,14 +323,4 @@ func digits(v uint32) int {
 func swapPorts(b []byte) {
 	v := be.Uint32(b)
 	be.PutUint32(b, v<<16|v>>16)
-}
-
-// addressSum is the sum of the pseudo-header of a packet with n bytes of transport
-// header and payload at at.
-func addressSum(frame []byte, at int, proto uint8, n int) uint64 {
-	addrs := frame[etherLen+12 : at] // IPv4 without options: the addresses come last
-	if at == etherLen+ipv6Len {
-		addrs = frame[etherLen+8 : at]
-	}
-	return sum(addrs, uint64(proto)+uint64(n))
 }

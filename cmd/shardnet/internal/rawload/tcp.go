@@ -1,5 +1,7 @@
 package rawload
 
+import "shardnet/driver/wire"
+
 // maxBurst is how many segments a connection sends before it is others' turn.
 const maxBurst = 32
 
@@ -32,11 +34,11 @@ type tcpLoad struct {
 func (g *Generator) newTCPLoad(conns int) *tcpLoad {
 	t := &tcpLoad{
 		g: g, r: g.result,
-		templates: g.templates(protoTCP),
+		templates: g.templates(wire.ProtoTCP),
 		conns:     make([]conn, conns),
 		dirty:     make([]int32, 0, conns),
 		window:    1 << 18,
-		mss:       uint16(min(g.cfg.Info.MTU-g.headerLen()-tcpHeaderLen, 1<<16-1)),
+		mss:       uint16(min(g.cfg.Info.MTU-g.headerLen()-wire.TCPLen, 1<<16-1)),
 		start:     g.now,
 	}
 	return t
@@ -214,7 +216,7 @@ func (t *tcpLoad) output(i int, c *conn) bool {
 		if c.nxt != c.una {
 			return true
 		}
-		return t.emit(i, c, flagSYN, 0)
+		return t.emit(i, c, wire.SYN, 0)
 	case open:
 		if t.resetting {
 			return true
@@ -224,7 +226,7 @@ func (t *tcpLoad) output(i int, c *conn) bool {
 		if b == nil {
 			return false
 		}
-		t.g.link.send(t.segment(b, i, c, c.max, flagRST|flagACK, 0))
+		t.g.link.send(t.segment(b, i, c, c.max, wire.RST|wire.ACK, 0))
 		t.remove(i, false)
 		return true
 	default:
@@ -236,7 +238,7 @@ func (t *tcpLoad) output(i int, c *conn) bool {
 			return false
 		}
 		n := min(int(c.max-c.una), int(c.mss))
-		t.g.link.send(t.segment(b, i, c, c.una, flagACK, n))
+		t.g.link.send(t.segment(b, i, c, c.una, wire.ACK, n))
 		c.flags &^= resendOne
 	}
 	for burst := 0; c.nxt != c.end && int32(c.end-c.nxt) > 0; burst++ {
@@ -250,16 +252,16 @@ func (t *tcpLoad) output(i int, c *conn) bool {
 		if n <= 0 || n < left && n < int(c.mss) && c.nxt != c.una {
 			break // the window is closed, or would make for a silly segment
 		}
-		flags := uint8(flagACK)
+		flags := uint8(wire.ACK)
 		if n == left {
-			flags |= flagPSH
+			flags |= wire.PSH
 		}
 		if !t.emit(i, c, flags, n) {
 			return false
 		}
 	}
 	if c.flags&closing != 0 && c.nxt == c.end {
-		if !t.emit(i, c, flagFIN|flagACK, 0) {
+		if !t.emit(i, c, wire.FIN|wire.ACK, 0) {
 			return false
 		}
 	}
@@ -268,7 +270,7 @@ func (t *tcpLoad) output(i int, c *conn) bool {
 		if b == nil {
 			return false
 		}
-		t.g.link.send(t.segment(b, i, c, c.max, flagACK, 0))
+		t.g.link.send(t.segment(b, i, c, c.max, wire.ACK, 0))
 		c.flags &^= ackNow
 		c.unacked = 0
 	}
@@ -298,7 +300,7 @@ func (t *tcpLoad) emit(i int, c *conn, flags uint8, n int) bool {
 		c.arm(t.g.now) // the timeout is of the oldest
 	}
 	c.nxt += uint32(n)
-	if flags&(flagSYN|flagFIN) != 0 {
+	if flags&(wire.SYN|wire.FIN) != 0 {
 		c.nxt++
 	}
 	if int32(c.nxt-c.max) > 0 {
@@ -313,32 +315,24 @@ func (t *tcpLoad) emit(i int, c *conn, flags uint8, n int) bool {
 // length.
 func (t *tcpLoad) segment(b []byte, i int, c *conn, seq uint32, flags uint8, n int) int {
 	tm := &t.templates[c.src]
-	head := tcpHeaderLen
-	if flags&flagSYN != 0 {
+	head := wire.TCPLen
+	if flags&wire.SYN != 0 {
 		head += 8
 	}
 	at := tm.put(b, head+n)
 	h := b[at : at+head+n]
-	be.PutUint16(h, c.port)
-	be.PutUint16(h[2:], t.g.target.port)
-	be.PutUint32(h[4:], seq)
-	window := t.window >> windowShift
-	if flags&flagSYN != 0 {
-		be.PutUint32(h[8:], 0)
-		window = min(t.window, 0xffff)
+	ack, window := c.rcv, t.window>>windowShift
+	if flags&wire.SYN != 0 {
+		ack, window = 0, min(t.window, 0xffff)
 		be.PutUint32(h[20:], 2<<24|4<<16|uint32(t.mss))
 		be.PutUint32(h[24:], 1<<24|3<<16|3<<8|windowShift)
-	} else {
-		be.PutUint32(h[8:], c.rcv)
-		if c.flags&noScale != 0 {
-			window = min(t.window, 0xffff)
-		}
+	} else if c.flags&noScale != 0 {
+		window = min(t.window, 0xffff)
 	}
-	be.PutUint32(h[12:], uint32(head/4)<<28|uint32(flags)<<16|window)
-	be.PutUint32(h[16:], 0)
+	wire.PutTCP(h, c.port, t.g.target.port, seq, ack, head, flags, uint16(window))
 	if n > 0 {
 		t.app.fill(i, c, seq, h[head:])
 	}
-	be.PutUint16(h[16:], ^fold(sum(h[4:], tm.l4Sum+uint64(c.port)+uint64(len(h)))))
+	be.PutUint16(h[16:], ^wire.Fold(wire.Sum(h[4:], tm.l4Sum+wire.Word(c.port)+wire.Word(uint16(len(h))))))
 	return at + len(h)
 }

@@ -1,5 +1,7 @@
 package rawload
 
+import "shardnet/driver/wire"
+
 // maxAdvance is how far ahead of rcv a reset may be and still count: a window.
 const maxAdvance = 1 << 20
 
@@ -9,7 +11,7 @@ func (t *tcpLoad) input(p *packet, c class, src int) {
 		return
 	}
 	t.heard = t.g.now
-	i := t.g.ports.find(src, p.dstPort)
+	i := t.g.ports.find(src, p.DstPort)
 	if i < 0 {
 		t.stray(p, src)
 		return
@@ -26,7 +28,7 @@ func (t *tcpLoad) input(p *packet, c class, src int) {
 // reset. A bare acknowledgement is late, and not answered before the end of the
 // run, when it may be a challenge (RFC 5961) to a reset that did not fit.
 func (t *tcpLoad) stray(p *packet, src int) {
-	if p.flags&flagRST != 0 || p.flags&flagACK == 0 || !t.resetting && len(p.payload) == 0 && p.flags&(flagFIN|flagSYN) == 0 {
+	if p.TCPFlags&wire.RST != 0 || p.TCPFlags&wire.ACK == 0 || !t.resetting && len(p.payload) == 0 && p.TCPFlags&(wire.FIN|wire.SYN) == 0 {
 		return
 	}
 	b := t.g.link.buffer()
@@ -34,31 +36,31 @@ func (t *tcpLoad) stray(p *packet, src int) {
 		return
 	}
 	// A connection just long enough to answer on.
-	c := conn{src: uint16(src), port: p.dstPort, rcv: p.seq + uint32(len(p.payload))}
-	flags := uint8(flagRST)
-	if p.flags&(flagFIN|flagSYN) != 0 {
+	c := conn{src: uint16(src), port: p.DstPort, rcv: p.seq + uint32(len(p.payload))}
+	flags := uint8(wire.RST)
+	if p.TCPFlags&(wire.FIN|wire.SYN) != 0 {
 		c.rcv++
 	}
-	if p.flags&flagFIN != 0 && !t.resetting {
-		flags = flagACK
+	if p.TCPFlags&wire.FIN != 0 && !t.resetting {
+		flags = wire.ACK
 	}
 	t.g.link.send(t.segment(b, 0, &c, p.ack, flags, 0))
 }
 
 // inputOpening takes the answer to a SYN.
 func (t *tcpLoad) inputOpening(p *packet, i int, c *conn) {
-	good := p.flags&flagACK != 0 && p.ack == c.una+1 && c.max == p.ack
+	good := p.TCPFlags&wire.ACK != 0 && p.ack == c.una+1 && c.max == p.ack
 	switch {
-	case p.flags&flagACK != 0 && !good:
-		if p.flags&flagRST == 0 {
+	case p.TCPFlags&wire.ACK != 0 && !good:
+		if p.TCPFlags&wire.RST == 0 {
 			t.resetStale(p, c)
 		}
-	case p.flags&flagRST != 0:
+	case p.TCPFlags&wire.RST != 0:
 		if good {
 			t.r.Failed++
 			t.remove(i, false)
 		}
-	case p.flags&flagSYN != 0 && good:
+	case p.TCPFlags&wire.SYN != 0 && good:
 		o := p.options()
 		c.state = open
 		c.una, c.nxt = p.ack, p.ack
@@ -88,7 +90,7 @@ func (t *tcpLoad) inputOpening(p *packet, i int, c *conn) {
 func (t *tcpLoad) resetStale(p *packet, c *conn) {
 	if b := t.g.link.buffer(); b != nil {
 		old := conn{src: c.src, port: c.port}
-		t.g.link.send(t.segment(b, 0, &old, p.ack, flagRST, 0))
+		t.g.link.send(t.segment(b, 0, &old, p.ack, wire.RST, 0))
 	}
 }
 
@@ -96,16 +98,16 @@ func (t *tcpLoad) resetStale(p *packet, c *conn) {
 // 3.10.7.4.
 func (t *tcpLoad) inputOpen(p *packet, i int, c *conn) {
 	switch {
-	case p.flags&flagRST != 0:
+	case p.TCPFlags&wire.RST != 0:
 		if p.seq-c.rcv < maxAdvance {
 			t.r.Resets++
 			t.remove(i, false)
 		}
 		return
-	case p.flags&flagSYN != 0:
+	case p.TCPFlags&wire.SYN != 0:
 		t.ack(i) // our acknowledgement of the first was lost
 		return
-	case p.flags&flagACK == 0:
+	case p.TCPFlags&wire.ACK == 0:
 		return
 	}
 	acked := p.ack - c.una
@@ -118,7 +120,7 @@ func (t *tcpLoad) inputOpen(p *packet, i int, c *conn) {
 	} else {
 		t.acknowledged(p, i, c, acked)
 	}
-	b, fin := p.payload, p.flags&flagFIN != 0
+	b, fin := p.payload, p.TCPFlags&wire.FIN != 0
 	if skip := int(int32(c.rcv - p.seq)); skip != 0 {
 		switch {
 		case skip < 0:
@@ -178,7 +180,7 @@ func (t *tcpLoad) acknowledged(p *packet, i int, c *conn, n uint32) {
 			c.due = millis(t.g.now) + finMillis
 		}
 		t.app.acked(i, c, n)
-	case t.bulk != nil && c.una != c.max && len(p.payload) == 0 && wnd == c.wnd && p.flags&flagFIN == 0:
+	case t.bulk != nil && c.una != c.max && len(p.payload) == 0 && wnd == c.wnd && p.TCPFlags&wire.FIN == 0:
 		t.bulk.duplicate(i, c)
 	}
 	if c.wnd = wnd; c.nxt != c.limit() || c.over() {

@@ -1,13 +1,20 @@
 package rawload
 
-import "net/netip"
+import (
+	"encoding/binary"
+	"net/netip"
+
+	"shardnet/driver/wire"
+)
+
+var be = binary.BigEndian
 
 // template is the headers of one source's packets to the target, up to the
 // transport header's ports, with sums of what does not change.
 type template struct {
 	l3    []byte // Ethernet and IP
-	ipSum uint64 // of the IPv4 header, without total length and checksum
-	l4Sum uint64 // of the pseudo-header without length, and the destination port
+	ipSum uint64 // unfolded, of the IPv4 header without total length and checksum
+	l4Sum uint64 // unfolded, of the pseudo-header without length, and the destination port
 }
 
 func (g *Generator) setTarget(to netip.AddrPort) { g.target.port = to.Port() }
@@ -16,23 +23,20 @@ func (g *Generator) setTarget(to netip.AddrPort) { g.target.port = to.Port() }
 func (g *Generator) templates(proto uint8) []template {
 	ts := make([]template, len(g.sources.addrs))
 	for i, own := range g.sources.addrs {
-		b := make([]byte, etherLen+g.headerLen())
-		putEther(b, g.target.mac[:], g.cfg.Info.MAC, etherTypeIPv6)
-		ip := b[etherLen:]
+		b := make([]byte, wire.EthernetLen+g.headerLen())
+		ip := b[wire.EthernetLen:]
 		if g.v4 {
-			be.PutUint16(b[12:], etherTypeIPv4)
-			ip[0], ip[8], ip[9] = 0x45, 64, proto
-			be.PutUint16(ip[6:], 0x4000) // don't fragment: the identification may be 0 (RFC 6864)
-			copy(ip[12:], own)
-			copy(ip[16:], g.target.ip)
-			ts[i].ipSum = sum(ip, 0)
+			putEthernet(b, g.target.mac[:], g.cfg.Info.MAC, wire.EtherTypeIPv4)
+			// The identification may be 0 where fragments are forbidden (RFC 6864).
+			wire.PutIPv4(ip, 0, 0, 0, wire.DontFragment, wire.DefaultTTL, proto, own, g.target.ip)
+			be.PutUint16(ip[10:], 0)
+			ts[i].ipSum = wire.Word(wire.Checksum(ip, 0))
 		} else {
-			ip[0], ip[6], ip[7] = 6<<4, proto, 64
-			copy(ip[8:], own)
-			copy(ip[24:], g.target.ip)
+			putEthernet(b, g.target.mac[:], g.cfg.Info.MAC, wire.EtherTypeIPv6)
+			wire.PutIPv6(ip, 0, 0, proto, wire.DefaultTTL, own, g.target.ip)
 		}
 		ts[i].l3 = b
-		ts[i].l4Sum = sum(g.target.ip, sum(own, uint64(proto)+uint64(g.target.port)))
+		ts[i].l4Sum = wire.Word(wire.PseudoSum(proto, 0, own, g.target.ip)) + wire.Word(g.target.port)
 	}
 	return ts
 }
@@ -41,12 +45,12 @@ func (g *Generator) templates(proto uint8) []template {
 // where those begin.
 func (t *template) put(b []byte, n int) int {
 	at := copy(b, t.l3)
-	if at == etherLen+ipv4Len {
-		total := ipv4Len + n
-		be.PutUint16(b[etherLen+2:], uint16(total))
-		be.PutUint16(b[etherLen+10:], ^fold(t.ipSum+uint64(total)))
+	if at == wire.EthernetLen+wire.IPv4Len {
+		total := uint16(wire.IPv4Len + n)
+		be.PutUint16(b[wire.EthernetLen+2:], total)
+		be.PutUint16(b[wire.EthernetLen+10:], ^wire.Fold(t.ipSum+wire.Word(total)))
 	} else {
-		be.PutUint16(b[etherLen+4:], uint16(n))
+		be.PutUint16(b[wire.EthernetLen+4:], uint16(n))
 	}
 	return at
 }
@@ -54,13 +58,11 @@ func (t *template) put(b []byte, n int) int {
 // udp writes the headers of a datagram whose payload of n bytes lies in place, and
 // returns the frame's length.
 func (t *template) udp(b []byte, srcPort, dstPort uint16, n int) int {
-	n += udpHeaderLen
-	at := t.put(b, n)
-	u := b[at : at+n]
-	be.PutUint16(u, srcPort)
-	be.PutUint16(u[2:], dstPort)
-	be.PutUint16(u[4:], uint16(n))
-	acc := t.l4Sum + uint64(srcPort) + 2*uint64(n) // in the pseudo-header and here
-	be.PutUint16(u[6:], udpChecksum(sum(u[udpHeaderLen:], acc)))
-	return at + n
+	at := t.put(b, wire.UDPLen+n)
+	u := b[at : at+wire.UDPLen+n]
+	wire.PutUDP(u, srcPort, dstPort, n)
+	length := wire.Word(uint16(len(u)))
+	acc := t.l4Sum + wire.Word(srcPort) + 2*length // in the pseudo-header and here
+	wire.PutUDPChecksum(u, wire.Fold(wire.Sum(u[wire.UDPLen:], acc)))
+	return at + len(u)
 }

@@ -1,6 +1,10 @@
 package rawload
 
-import "math"
+import (
+	"math"
+
+	"shardnet/driver/wire"
+)
 
 // udpSlot is one request that is, or can be, outstanding. Slots in use are linked
 // in the order sent, which is that of their timeouts.
@@ -56,7 +60,7 @@ type udpLoad struct {
 func (g *Generator) newUDPLoad(w *Work, flows []udpFlow, d datagrams) *udpLoad {
 	u := &udpLoad{
 		g: g, d: d, flows: flows,
-		templates: g.templates(protoUDP),
+		templates: g.templates(wire.ProtoUDP),
 		slots:     make([]udpSlot, w.Window),
 		free:      make([]int32, w.Window),
 		freeLen:   w.Window,
@@ -103,7 +107,7 @@ func (g *Generator) runUDP(w Work) error {
 
 // input implements workload.
 func (u *udpLoad) input(p *packet, c class, src int) {
-	flow := u.g.ports.find(src, p.dstPort)
+	flow := u.g.ports.find(src, p.DstPort)
 	if c != isUDP || flow < 0 {
 		return
 	}
@@ -161,7 +165,7 @@ func (u *udpLoad) send(due int64) bool {
 	s.gen++
 	f := &u.flows[s.flow]
 	t := &u.templates[f.src]
-	n := u.d.encode(b[len(t.l3)+udpHeaderLen:], i, s)
+	n := u.d.encode(b[len(t.l3)+wire.UDPLen:], i, s)
 	u.g.link.send(t.udp(b, f.port, u.g.target.port, n))
 
 	if u.freeHead++; u.freeHead == len(u.free) {
