@@ -22,7 +22,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 
-	"shardnet/test/netlab"
+	"shardnet/internal/netlab"
 	"shardnet/test/testutil"
 )
 

@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"shardnet/driver/asavie"
+	"shardnet/internal/netlab"
 	"shardnet/socketapi"
 	"shardnet/stack"
-	"shardnet/test/netlab"
 	"shardnet/test/testutil"
 )
 

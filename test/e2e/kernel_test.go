@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"shardnet/internal/netlab"
 	"shardnet/socketapi"
 	"shardnet/stack"
-	"shardnet/test/netlab"
 	"shardnet/test/testutil"
 )
 

@@ -16,9 +16,9 @@ import (
 	"shardnet/driver"
 	"shardnet/driver/afxdp"
 	"shardnet/driver/asavie"
+	"shardnet/internal/netlab"
 	"shardnet/socketapi"
 	"shardnet/stack"
-	"shardnet/test/netlab"
 )
 
 var (

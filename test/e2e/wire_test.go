@@ -12,8 +12,8 @@ import (
 	"shardnet/driver"
 	"shardnet/driver/afxdp"
 	"shardnet/driver/fault"
+	"shardnet/internal/netlab"
 	"shardnet/stack"
-	"shardnet/test/netlab"
 )
 
 // badWire joins two kernel hosts, kernel4 and ours4, by a machine in between that

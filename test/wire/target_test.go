@@ -18,9 +18,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"shardnet/driver/afxdp"
+	"shardnet/internal/netlab"
 	"shardnet/socketapi"
 	"shardnet/stack"
-	"shardnet/test/netlab"
 )
 
 // The names of the targets, as scripts have them.

@@ -15,9 +15,9 @@ import (
 	"shardnet/apps/memcached"
 	"shardnet/driver"
 	"shardnet/driver/afxdp"
+	"shardnet/internal/netlab"
 	"shardnet/socketapi"
 	"shardnet/stack"
-	"shardnet/test/netlab"
 	"shardnet/test/testutil"
 )
 
