@@ -5,12 +5,14 @@ import (
 	"net/netip"
 	"testing"
 	"time"
+
+	"shardnet/test/testutil"
 )
 
 // allocs checks that f does not allocate, on any goroutine, on average.
 func allocs(t *testing.T, what string, f func()) {
 	t.Helper()
-	if raceEnabled {
+	if testutil.RaceEnabled {
 		f() // the race detector allocates
 		return
 	}
@@ -45,7 +47,7 @@ func TestReadAllocs(t *testing.T) {
 			}
 		}
 		if st, ok := w.server.(stackHost); ok {
-			until(t, "all datagrams have arrived", func() bool { return st.Stats().UDPReceived >= 50 })
+			testutil.Eventually(t, "all datagrams have arrived", func() bool { return st.Stats().UDPReceived >= 50 })
 		}
 		g.SetReadDeadline(time.Now().Add(10 * time.Second))
 		readFrom := func() {

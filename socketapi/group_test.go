@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"shardnet/test/testutil"
 )
 
 // TestGroupSpreads dials many connections and accepts them through the group, by
@@ -71,7 +73,7 @@ func TestGroupSpreads(t *testing.T) {
 				for range conns {
 					w.dial(t, "tcp", address).Close()
 				}
-				until(t, "all connections are accepted", func() bool {
+				testutil.Eventually(t, "all connections are accepted", func() bool {
 					mu.Lock()
 					defer mu.Unlock()
 					return accepted >= conns

@@ -4,6 +4,7 @@ import (
 	"io"
 	"reflect"
 	"shardnet/stack/flow"
+	"shardnet/test/testutil"
 	"testing"
 	"time"
 )
@@ -121,7 +122,7 @@ func TestPacketHandlerAllocs(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	if !raceEnabled && n != 0 {
+	if !testutil.RaceEnabled && n != 0 {
 		t.Errorf("%v allocations a datagram, client and server", n)
 	}
 }

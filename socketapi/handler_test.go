@@ -18,6 +18,7 @@ import (
 
 	"shardnet/driver/memnic"
 	"shardnet/stack"
+	"shardnet/test/testutil"
 )
 
 // funcs is a Handler made of functions; nil ones do what NopHandler does. It
@@ -158,8 +159,8 @@ func TestHandlerEcho(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		until(t, "all connections have ended", func() bool { return s.Connections() == 0 })
-		until(t, "OnClose was called", func() bool { return f.closed.Load() == 7 })
+		testutil.Eventually(t, "all connections have ended", func() bool { return s.Connections() == 0 })
+		testutil.Eventually(t, "OnClose was called", func() bool { return f.closed.Load() == 7 })
 		errs.Range(func(_, err any) bool {
 			if err != nil {
 				t.Errorf("OnClose: %v, want nil", err)
@@ -244,7 +245,7 @@ func TestHandlerBackPressure(t *testing.T) {
 		data := make([]byte, total)
 		rand.NewChaCha8([32]byte{9}).Read(data)
 		sent := start(func() (int, error) { n, err := c.Write(data); c.CloseWrite(); return n, err })
-		until(t, "a Write is cut short", func() bool { return cut.Load() > 0 })
+		testutil.Eventually(t, "a Write is cut short", func() bool { return cut.Load() > 0 })
 		blocked(t, "socketapi.(*Conn).Write") // the window is closed
 		kept := make(chan int)
 		(<-conns).Post(func(c *EventConn) { kept <- c.in.len() })
@@ -532,7 +533,7 @@ func TestHandlerShares(t *testing.T) {
 	}
 	close(hold)
 	done := make(chan bool)
-	until(t, "all is read", func() bool {
+	testutil.Eventually(t, "all is read", func() bool {
 		sum := 0
 		w.server.shard(0).Post(taskFunc(func() {
 			for _, u := range turns {
@@ -605,7 +606,7 @@ func TestHandlerStackCloses(t *testing.T) {
 			c := w.dialTo(t, s)
 			c.Write([]byte(string(kind)))
 		}
-		until(t, "all are connected", func() bool { return f.opened.Load() == 10 })
+		testutil.Eventually(t, "all are connected", func() bool { return f.opened.Load() == 10 })
 		end()
 		<-s.Done()
 		if n := f.closed.Load(); n != 10 {
@@ -685,7 +686,7 @@ func TestHandlerIsNamed(t *testing.T) {
 	}
 	defer c.Close()
 	c.Write([]byte("x"))
-	until(t, "the log names the handler", func() bool { return strings.Contains(log.String(), "*socketapi.slowHandler") })
+	testutil.Eventually(t, "the log names the handler", func() bool { return strings.Contains(log.String(), "*socketapi.slowHandler") })
 }
 
 type lockedBuffer struct {

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"shardnet/test/testutil"
 )
 
 // TestServerEndsUnderTraffic ends a server in each way while connections come, go
@@ -77,7 +79,13 @@ func TestServerEndsUnderTraffic(t *testing.T) {
 				}
 				// One that is there throughout, so that there is always something to end.
 				idle := w.dialTo(t, s)
-				until(t, "there is traffic", func() bool { return asked.Load() > 200 })
+				if _, err := idle.Write([]byte("?")); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := io.ReadFull(idle, make([]byte, 1)); err != nil { // it is accepted then
+					t.Fatal(err)
+				}
+				testutil.Eventually(t, "there is traffic", func() bool { return asked.Load() > 200 })
 				end(w, s)
 				select {
 				case <-s.Done():
@@ -160,7 +168,7 @@ func TestServerShutdown(t *testing.T) {
 			t.Fatal(err)
 		}
 		ended := start(func() (int, error) { return 0, s.Shutdown(context.Background()) })
-		until(t, "it does not listen", func() bool {
+		testutil.Eventually(t, "it does not listen", func() bool {
 			n, err := w.tryDial("tcp", s.Addr().String())
 			if err == nil {
 				n.Close()

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"shardnet/test/testutil"
 )
 
 // TestWaiterLosesNothing has producers that publish and signal, and a consumer that
@@ -201,7 +203,7 @@ func TestDeadlineRaces(t *testing.T) {
 		t.Errorf("with an hour left: %v", err)
 	}
 	w.setDeadline(time.Now().Add(time.Millisecond))
-	until(t, "the deadline has passed", func() bool { return w.err() != nil })
+	testutil.Eventually(t, "the deadline has passed", func() bool { return w.err() != nil })
 	w.close()
 }
 

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"shardnet/driver/memnic"
 	"shardnet/stack"
 	"shardnet/stack/flow"
+	"shardnet/test/testutil"
 )
 
 // A world is two hosts that reach each other: fakes, or stacks on the two ends of
@@ -207,27 +207,14 @@ func echo(t testing.TB, l net.Listener) {
 // the runtime tells: a state no poll can miss and no sleep has to guess.
 func blocked(t testing.TB, function string) {
 	t.Helper()
-	until(t, "a goroutine sleeps in "+function, func() bool {
-		buf := make([]byte, 1<<20)
-		for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+	testutil.Eventually(t, "a goroutine sleeps in "+function, func() bool {
+		for _, g := range strings.Split(string(testutil.Stacks()), "\n\n") {
 			if strings.Contains(g, function+"(") && strings.Contains(g, "socketapi.(*waiter).park") {
 				return true
 			}
 		}
 		return false
 	})
-}
-
-// until polls cond.
-func until(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
-	for !cond() {
-		if time.Now().After(deadline) {
-			t.Fatalf("waited 10 s in vain until %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
 }
 
 // result is what a call in another goroutine returned.

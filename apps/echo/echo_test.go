@@ -7,46 +7,17 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
-	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"shardnet/test/apptest"
+	"shardnet/test/testutil"
 )
 
 // TestMain fails a package that leaves goroutines or descriptors behind.
-func TestMain(m *testing.M) {
-	// The runtime's own descriptors come with the first socket.
-	if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
-		l.Close()
-	}
-	goroutines, files := runtime.NumGoroutine(), descriptors()
-	code := m.Run()
-	if code == 0 && !eventually(func() bool { return runtime.NumGoroutine() <= goroutines && descriptors() <= files }) {
-		buf := make([]byte, 1<<20)
-		fmt.Fprintf(os.Stderr, "%d descriptors, %d before; goroutines:\n%s", descriptors(), files, buf[:runtime.Stack(buf, true)])
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func descriptors() int {
-	entries, _ := os.ReadDir("/proc/self/fd")
-	return len(entries)
-}
-
-func eventually(cond func() bool) bool {
-	for end := time.Now().Add(apptest.Patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if cond() {
-			return true
-		}
-	}
-	return cond()
-}
+func TestMain(m *testing.M) { testutil.Main(m) }
 
 // each runs f as a subtest for each API an app is served by.
 func each(t *testing.T, f func(t *testing.T, srv *Server, rig *apptest.Rig)) {
@@ -77,7 +48,7 @@ func TestTCPHalfClose(t *testing.T) {
 					if sha256.Sum256(got) != sha256.Sum256(data) {
 						t.Fatalf("sent %d bytes, got %d others back", len(data), len(got))
 					}
-					if !eventually(func() bool { return srv.Stats().Active == 0 }) {
+					if !testutil.Poll(func() bool { return srv.Stats().Active == 0 }) {
 						t.Error("the server kept the connection")
 					}
 					st := srv.Stats()
@@ -125,7 +96,7 @@ func TestManyConnections(t *testing.T) {
 				}
 				defer c.Close()
 				for j := range rounds {
-					_ = c.SetDeadline(time.Now().Add(apptest.Patience))
+					_ = c.SetDeadline(time.Now().Add(testutil.Patience))
 					msg := fmt.Appendf(nil, "connection %d, round %d", i, j)
 					got := make([]byte, len(msg))
 					if _, err := c.Write(msg); err != nil {
@@ -140,7 +111,7 @@ func TestManyConnections(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if !eventually(func() bool { return srv.Stats().Active == 0 }) {
+		if !testutil.Poll(func() bool { return srv.Stats().Active == 0 }) {
 			t.Error("connections stay")
 		}
 		if st := srv.Stats(); st.Connections != conns || st.Requests < conns*rounds || st.BytesIn != st.BytesOut {
@@ -166,7 +137,7 @@ func TestUDP(t *testing.T) {
 					}
 				}
 				// The last answer may be here before it is counted there.
-				if !eventually(func() bool { return srv.Stats().BytesOut == 70401 }) {
+				if !testutil.Poll(func() bool { return srv.Stats().BytesOut == 70401 }) {
 					t.Errorf("%+v", srv.Stats())
 				}
 				if st := srv.Stats(); st.Requests != 5 || st.Dropped != 0 {
@@ -185,10 +156,10 @@ func TestShutdown(t *testing.T) {
 		if _, err := busy.Write([]byte("last words")); err != nil {
 			t.Fatal(err)
 		}
-		if !eventually(func() bool { s := srv.Stats(); return s.Active == 2 && s.BytesOut == 10 }) {
+		if !testutil.Poll(func() bool { s := srv.Stats(); return s.Active == 2 && s.BytesOut == 10 }) {
 			t.Fatal("not served")
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), apptest.Patience)
+		ctx, cancel := context.WithTimeout(context.Background(), testutil.Patience)
 		defer cancel()
 		if err := rig.Shutdown(ctx); err != nil {
 			t.Fatal(err)
@@ -215,12 +186,12 @@ func TestResetByPeer(t *testing.T) {
 		if _, err := c.Write([]byte("x")); err != nil {
 			t.Fatal(err)
 		}
-		if !eventually(func() bool { return srv.Stats().BytesOut == 1 }) {
+		if !testutil.Poll(func() bool { return srv.Stats().BytesOut == 1 }) {
 			t.Fatal("not served")
 		}
 		_ = c.SetLinger(0)
 		c.Close()
-		if !eventually(func() bool { return srv.Stats().Active == 0 }) {
+		if !testutil.Poll(func() bool { return srv.Stats().Active == 0 }) {
 			t.Error("the server kept the connection")
 		}
 		again := rig.Dial(t, "tcp")

@@ -13,6 +13,7 @@ import (
 	"github.com/bradfitz/gomemcache/memcache"
 
 	"shardnet/test/apptest"
+	"shardnet/test/testutil"
 )
 
 // TestMemccapable runs libmemcached's test of servers, the ascii part.
@@ -40,7 +41,7 @@ func TestGomemcache(t *testing.T) {
 func testGomemcache(t *testing.T, _ *Server, rig *apptest.Rig) {
 	client := memcache.New(rig.Address("tcp"))
 	client.DialContext = func(context.Context, string, string) (net.Conn, error) { return rig.TryDial("tcp", 0) }
-	client.Timeout = patience
+	client.Timeout = testutil.Patience
 	client.MaxIdleConns = 20
 	defer client.Close()
 	check := func(err, want error) {

@@ -1,51 +1,14 @@
 package memcached
 
 import (
-	"flag"
-	"fmt"
-	"net"
-	"os"
-	"runtime"
 	"testing"
-	"time"
 
 	"shardnet/test/apptest"
+	"shardnet/test/testutil"
 )
 
-const patience = apptest.Patience
-
 // TestMain fails a package that leaves goroutines or descriptors behind.
-func TestMain(m *testing.M) {
-	// The runtime's own descriptors come with the first socket.
-	if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
-		l.Close()
-	}
-	goroutines, files := runtime.NumGoroutine(), descriptors()
-	code := m.Run()
-	if f := flag.Lookup("test.fuzz"); f != nil && f.Value.String() != "" {
-		os.Exit(code) // package testing leaves goroutines
-	}
-	if code == 0 && !eventually(func() bool { return runtime.NumGoroutine() <= goroutines && descriptors() <= files }) {
-		buf := make([]byte, 1<<20)
-		fmt.Fprintf(os.Stderr, "%d descriptors, %d before; goroutines:\n%s", descriptors(), files, buf[:runtime.Stack(buf, true)])
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func descriptors() int {
-	entries, _ := os.ReadDir("/proc/self/fd")
-	return len(entries)
-}
-
-func eventually(cond func() bool) bool {
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if cond() {
-			return true
-		}
-	}
-	return cond()
-}
+func TestMain(m *testing.M) { testutil.Main(m) }
 
 func newStore(t testing.TB, cfg *StoreConfig) *Store {
 	t.Helper()

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"shardnet/test/apptest"
+	"shardnet/test/testutil"
 )
 
 // needTool returns the path of a program that apt's package has. As root, where
@@ -65,7 +66,7 @@ func startReference(t *testing.T, args ...string) (addr, version string) {
 			_ = cmd.Process.Kill()
 			<-ended
 		})
-		eventually(func() bool {
+		testutil.Poll(func() bool {
 			select {
 			case <-ended:
 				return true
@@ -101,7 +102,7 @@ func newAsker(c net.Conn) *asker { return &asker{c, bufio.NewReader(c)} }
 // ask sends request, and a meta no-op behind it to know where the reply ends. If
 // the connection ends, so does the reply, with EOF.
 func (a *asker) ask(request []byte) (string, error) {
-	_ = a.c.SetDeadline(time.Now().Add(patience))
+	_ = a.c.SetDeadline(time.Now().Add(testutil.Patience))
 	if _, err := a.c.Write(append(request[:len(request):len(request)], "mn\r\n"...)); err != nil {
 		return "", err
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"shardnet/test/apptest"
+	"shardnet/test/testutil"
 )
 
 // pipes is a listener whose connections are net.Pipes: an unbuffered transport
@@ -54,7 +55,7 @@ func transports(t *testing.T, cfg *Config, f func(t *testing.T, srv *Server, c n
 		ended := make(chan error, 1)
 		go func() { ended <- srv.ServeTCP(l) }()
 		c := l.dial()
-		_ = c.SetDeadline(time.Now().Add(patience))
+		_ = c.SetDeadline(time.Now().Add(testutil.Patience))
 		f(t, srv, c)
 		c.Close()
 		srv.Close()
@@ -126,7 +127,7 @@ func TestServerGathersReplies(t *testing.T) {
 	counted := &writes{Conn: theirs}
 	l.ends <- counted
 	defer ours.Close()
-	_ = ours.SetDeadline(time.Now().Add(patience))
+	_ = ours.SetDeadline(time.Now().Add(testutil.Patience))
 	in := strings.Repeat("get none\r\n", 100) + "version\r\n"
 	go ours.Write([]byte(in))
 	want := strings.Repeat("END\r\n", 100) + "VERSION " + DefaultVersion + "\r\n"
@@ -169,7 +170,7 @@ func TestServerHalfClose(t *testing.T) {
 		if got, err := io.ReadAll(c); err != nil || string(got) != "STORED\r\nVALUE k 0 1\r\nv\r\nEND\r\n" {
 			t.Errorf("got %q, %v", got, err)
 		}
-		if !eventually(func() bool { s := srv.tally.Sum(); return s.Opened == uint64(rig.PacketConns)+1 && s.Closed == 1 }) {
+		if !testutil.Poll(func() bool { s := srv.tally.Sum(); return s.Opened == uint64(rig.PacketConns)+1 && s.Closed == 1 }) {
 			t.Errorf("%+v", srv.tally.Sum())
 		}
 	})
@@ -188,7 +189,7 @@ func TestServerMaxConnections(t *testing.T) {
 			t.Errorf("third connection: %q, %v", got, err)
 		}
 		one.Close()
-		if !eventually(func() bool { return srv.open.Load() == 1 }) {
+		if !testutil.Poll(func() bool { return srv.open.Load() == 1 }) {
 			t.Fatal("a closed connection counts")
 		}
 		c := rig.Dial(t, "tcp")
@@ -209,13 +210,13 @@ func TestServerShutdown(t *testing.T) {
 		idle, busy, half := rig.Dial(t, "tcp"), rig.Dial(t, "tcp"), rig.Dial(t, "tcp")
 		fmt.Fprint(busy, "version\r\n")
 		fmt.Fprint(half, "set k 0 0 100000\r\n"+strings.Repeat("x", 50000))
-		if !eventually(func() bool {
+		if !testutil.Poll(func() bool {
 			s := srv.tally.Sum()
 			return s.Opened == uint64(rig.PacketConns)+3 && s.Requests == 2 && s.BytesIn == 9+18+50000
 		}) {
 			t.Fatalf("%+v", srv.tally.Sum())
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		ctx, cancel := context.WithTimeout(context.Background(), testutil.Patience)
 		defer cancel()
 		if err := rig.Shutdown(ctx); err != nil {
 			t.Fatal(err)

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"shardnet/test/testutil"
 )
 
 func TestNewStoreRefuses(t *testing.T) {
@@ -244,7 +246,7 @@ func TestClock(t *testing.T) {
 	if first < clockBegin {
 		t.Errorf("begins at %d", first)
 	}
-	if !eventually(func() bool { return st.clock.now() > first }) {
+	if !testutil.Poll(func() bool { return st.clock.now() > first }) {
 		t.Error("the clock stands still")
 	}
 	if d := time.Now().Unix() - st.clock.unix(st.clock.now()); d < -1 || d > 2 {

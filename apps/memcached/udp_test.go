@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"shardnet/test/apptest"
+	"shardnet/test/testutil"
 )
 
 // askUDP sends one datagram and puts the reply together from its datagrams, in
@@ -22,7 +23,7 @@ func askUDP(t *testing.T, c net.Conn, id uint16, request string) string {
 
 func exchangeUDP(t *testing.T, c net.Conn, id uint16, datagram []byte) string {
 	t.Helper()
-	_ = c.SetDeadline(time.Now().Add(patience))
+	_ = c.SetDeadline(time.Now().Add(testutil.Patience))
 	if _, err := c.Write(datagram); err != nil {
 		t.Fatal(err)
 	}

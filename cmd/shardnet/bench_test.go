@@ -5,12 +5,14 @@ package main
 import (
 	"bufio"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"shardnet/test/testutil"
 )
 
 // benchReport is the part of a report that these tests read.
@@ -207,27 +209,19 @@ func TestBenchKilled(t *testing.T) {
 		t.Fatalf("says %q: %v", line, err)
 	}
 	var family []int
-	deadline := time.Now().Add(10 * time.Second)
-	for len(family) < 2 {
-		if time.Now().After(deadline) {
-			t.Fatalf("benchmark has %v below it, want a server and memcached", family)
-		}
-		time.Sleep(10 * time.Millisecond)
+	testutil.Eventually(t, "the benchmark has a server and memcached below it", func() bool {
 		family = childrenOf(t, cmd.Process.Pid)
 		for _, child := range family {
 			family = append(family, childrenOf(t, child)...)
 		}
-	}
+		return len(family) >= 2
+	})
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	_ = cmd.Wait()
 	for _, pid := range family {
-		for deadline := time.Now().Add(10 * time.Second); alive(pid); time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("process %d outlives its benchmark", pid)
-			}
-		}
+		testutil.Eventually(t, fmt.Sprintf("process %d ends with its benchmark", pid), func() bool { return !alive(pid) })
 	}
 	runBench(t, "--run", "udp-echo", "--servers", "kernel")
 	checkCleanedUp(t, cmd.Process.Pid)

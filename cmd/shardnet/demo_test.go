@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"shardnet/test/testutil"
 )
 
 func needRoot(t *testing.T) {
@@ -65,11 +67,7 @@ func TestDemoKilled(t *testing.T) {
 	}
 	_ = cmd.Wait()
 	for _, pid := range servers {
-		for deadline := time.Now().Add(10 * time.Second); alive(pid); time.Sleep(10 * time.Millisecond) {
-			if time.Now().After(deadline) {
-				t.Fatalf("server %d outlives its demo", pid)
-			}
-		}
+		testutil.Eventually(t, fmt.Sprintf("server %d ends with its demo", pid), func() bool { return !alive(pid) })
 	}
 	r := run(t, (*exec.Cmd).Start, "demo", "--duration", "20ms", "--tcp-connections", "64", "--json")
 	if r.code != 0 {

@@ -22,7 +22,8 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 
-	"shardnet/test/netlab"
+	"shardnet/internal/netlab"
+	"shardnet/test/testutil"
 )
 
 // The addresses of a test's network: the client's, the server's kernel's, and the
@@ -383,11 +384,7 @@ func testSecondSignal(t *testing.T, tcp string) {
 // checkNoProgramSoon gives the kernel time to clean up after a process.
 func checkNoProgramSoon(t *testing.T, i *netlab.Interface) {
 	t.Helper()
-	for deadline := time.Now().Add(5 * time.Second); programID(t, i) != 0; time.Sleep(10 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("the XDP program outlives its process")
-		}
-	}
+	testutil.Eventually(t, "the XDP program ends with its process", func() bool { return programID(t, i) == 0 })
 }
 
 // TestInterfaceRemoved: a server whose interface goes away says so and ends.

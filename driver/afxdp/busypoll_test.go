@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"shardnet/driver"
-	"shardnet/test/netlab"
+	"shardnet/internal/netlab"
 )
 
 // TestBusyPoll sees that the kernel was asked for busy polling, and that Receive

@@ -15,7 +15,7 @@ import (
 
 	"shardnet/driver"
 	"shardnet/driver/wire"
-	"shardnet/test/netlab"
+	"shardnet/internal/netlab"
 )
 
 // segmentSpec is a TCP segment of a test.

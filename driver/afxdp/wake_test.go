@@ -13,7 +13,7 @@ import (
 
 	"shardnet/driver"
 	"shardnet/driver/internal/wiretest"
-	"shardnet/test/netlab"
+	"shardnet/internal/netlab"
 )
 
 // lost is how long a turn may take before its wake-up counts as lost. A Wait

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"shardnet/driver/internal/wiretest"
-	"shardnet/test/netlab"
+	"shardnet/internal/netlab"
 )
 
 // BenchmarkPingPong is that of driver/afxdp on the library's rings: see

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"shardnet/driver/drivertest"
-	"shardnet/test/netlab"
+	"shardnet/internal/netlab"
 )
 
 // TestConformance runs the suite with this driver at both ends of a veth pair.

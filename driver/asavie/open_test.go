@@ -14,7 +14,7 @@ import (
 
 	"shardnet/driver"
 	"shardnet/driver/internal/wiretest"
-	"shardnet/test/netlab"
+	"shardnet/internal/netlab"
 )
 
 // openIn opens in the interface's namespace.

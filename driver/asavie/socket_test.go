@@ -10,7 +10,7 @@ import (
 	"github.com/asavie/xdp"
 	"golang.org/x/sys/unix"
 
-	"shardnet/test/netlab"
+	"shardnet/internal/netlab"
 )
 
 var testSocketOptions = xdp.SocketOptions{

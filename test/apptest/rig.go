@@ -13,10 +13,8 @@ import (
 	"shardnet/socketapi"
 	"shardnet/stack"
 	"shardnet/stack/flow"
+	"shardnet/test/testutil"
 )
-
-// Patience is how long a connection of Rig.Dial waits for anything.
-const Patience = 10 * time.Second
 
 // port is served on shardnet's addresses.
 const port = 7
@@ -170,7 +168,7 @@ func (r *Rig) cable(t testing.TB, tcp flow.Transport) *stack.Stack {
 		})
 		sts = append(sts, st)
 	}
-	d := &socketapi.Dialer{Stack: sts[1], Timeout: Patience}
+	d := &socketapi.Dialer{Stack: sts[1], Timeout: testutil.Patience}
 	r.dial = d.Dial
 	for _, p := range sts[0].Addresses() {
 		r.tcp = append(r.tcp, netip.AddrPortFrom(p.Addr(), port).String())
@@ -211,7 +209,7 @@ func (r *Rig) DialTo(t testing.TB, network string, family int) net.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { c.Close() })
-	_ = c.SetDeadline(time.Now().Add(Patience))
+	_ = c.SetDeadline(time.Now().Add(testutil.Patience))
 	return c
 }
 

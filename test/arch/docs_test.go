@@ -50,7 +50,7 @@ var (
 
 	docLink   = regexp.MustCompile(`\[([A-Za-z][\w.]*)\]`)
 	docDotted = regexp.MustCompile(`(?:^|[\s(\["])([A-Za-z]\w*(?:\.[A-Za-z]\w*)+)(?:[^\w/]|$)`)
-	docFolder = regexp.MustCompile(`(?:^|[\s(\["])((?:\./)?(?:apps|cmd|driver|socketapi|stack|test|testdata)/[\w./*-]*\w)`)
+	docFolder = regexp.MustCompile(`(?:^|[\s(\["])((?:\./)?(?:apps|cmd|driver|internal|socketapi|stack|test|testdata)/[\w./*-]*\w)`)
 )
 
 // TestDocs looks up the names and paths that the pages and every doc.go give.

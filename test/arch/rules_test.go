@@ -56,7 +56,7 @@ var importRules = []importRule{
 		folder: "driver/...",
 		allow:  []string{"..."},
 		deny: []string{gvisor + "/...", module + "/stack/...",
-			module + "/socketapi/...", module + "/apps/...", module + "/cmd/...", module + "/test/..."},
+			module + "/socketapi/...", module + "/apps/...", module + "/cmd/...", module + "/internal/...", module + "/test/..."},
 		why: "a driver moves frames, under any stack",
 	},
 	{
@@ -140,8 +140,17 @@ var importRules = []importRule{
 	{
 		folder: "cmd/...",
 		allow:  []string{"..."},
-		deny:   []string{gvisor + "/..."},
-		why:    "the command wires packages together; gVisor's types and errors end in stack",
+		deny:   []string{gvisor + "/...", module + "/test/..."},
+		why:    "the command wires packages together; gVisor's types and errors end in stack, and what is under test/ is for tests",
+	},
+	{
+		folder: "internal/netlab/...",
+		allow:  []string{"github.com/vishvananda/...", "golang.org/x/sys/..."},
+		why:    "a lab is a network of the kernel's, for tests and the command: it knows nothing of the stack",
+	},
+	{
+		folder: "test/testutil/...",
+		why:    "what the tests of every package import must import none of them",
 	},
 	{
 		folder: "test/...",

@@ -14,9 +14,10 @@ import (
 	"time"
 
 	"shardnet/driver/asavie"
+	"shardnet/internal/netlab"
 	"shardnet/socketapi"
 	"shardnet/stack"
-	"shardnet/test/netlab"
+	"shardnet/test/testutil"
 )
 
 // stream yields size bytes that anybody can make again.
@@ -88,7 +89,7 @@ func transfer(t *testing.T, l *lan, st *stack.Stack, dir string, size int64) {
 // A gibibyte through one connection in each direction comes out as it went in.
 func TestGibibyte(t *testing.T) {
 	size := int64(1 << 30)
-	if testing.Short() || raceEnabled {
+	if testing.Short() || testutil.RaceEnabled {
 		size = 64 << 20
 	}
 	for _, kind := range drivers {
@@ -105,7 +106,7 @@ func TestGibibyte(t *testing.T) {
 // in one piece, and 256 MiB each way in segments that no page holds.
 func TestJumbo(t *testing.T) {
 	size := int64(256 << 20)
-	if testing.Short() || raceEnabled {
+	if testing.Short() || testutil.RaceEnabled {
 		size = 32 << 20
 	}
 	l := newLANOf(t, netlab.LinkConfig{Queues: 1, MTU: 9000})

@@ -19,6 +19,7 @@ import (
 
 	"shardnet/stack"
 	"shardnet/stack/flow"
+	"shardnet/test/testutil"
 )
 
 // A serverProcess is a stack in a process of its own, on one CPU, whose CPU time
@@ -136,9 +137,8 @@ func serveChild(iface, kind string) error {
 // connections. Netstack's parked TCP processors, which wait to be resumed, run
 // nothing.
 func dataPathGoroutines() int {
-	buf := make([]byte, 4<<20)
 	n := 0
-	for _, g := range strings.Split(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+	for _, g := range strings.Split(string(testutil.Stacks()), "\n\n") {
 		parked := strings.Contains(g, "(*processor).start") && strings.Contains(g, "[chan receive")
 		own := strings.Contains(g, "dataPathGoroutines") || strings.Contains(g, "ServeUDP") || strings.Contains(g, ".ServeTCP(")
 		if !parked && !own && (strings.Contains(g, "shardnet/") || strings.Contains(g, "gvisor.dev/")) {

@@ -14,10 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"shardnet/internal/netlab"
 	"shardnet/socketapi"
 	"shardnet/stack"
 	"shardnet/stack/drop"
-	"shardnet/test/netlab"
+	"shardnet/test/testutil"
 )
 
 // eachDriver runs f on each driver, on a LAN of queues queues.
@@ -285,7 +286,7 @@ func TestTenThousandConnections(t *testing.T) {
 func TestUDPMillion(t *testing.T) {
 	eachDriver(t, 2, func(t *testing.T, l *lan, st *stack.Stack) {
 		total := 1_000_000
-		if testing.Short() || raceEnabled {
+		if testing.Short() || testutil.RaceEnabled {
 			total = 50_000
 		}
 		serveEcho(t, st, 7)

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"shardnet/stack"
+	"shardnet/test/testutil"
 )
 
 // TestMain runs the test binary as a server instead, when a test asks for one in
@@ -44,9 +44,7 @@ func TestKill9(t *testing.T) {
 			})
 			c.SetDeadline(time.Now().Add(3 * time.Second))
 		}
-		for answered.Load() < 1000 {
-			time.Sleep(time.Millisecond)
-		}
+		testutil.Eventually(t, "1000 requests are answered", func() bool { return answered.Load() >= 1000 })
 		if err := p.cmd.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -147,21 +145,14 @@ func TestCloseUnderLoad(t *testing.T) {
 		t.Run("driver="+kind, func(t *testing.T) {
 			l := newLAN(t, 2)
 			rounds := 10
-			var fds, goroutines int
+			var before testutil.Resources
 			for round := range rounds + 1 {
 				if round == 1 { // the first round opens what stays: epoll, netlink
-					goroutines = runtime.NumGoroutine()
-					fds = openFiles(t)
+					before = testutil.Count()
 				}
 				closeUnderLoad(t, l, kind)
 			}
-			if n := settle(runtime.NumGoroutine, goroutines); n > goroutines {
-				buf := make([]byte, 1<<20)
-				t.Errorf("%d goroutines after %d rounds, %d before:\n%s", n, rounds, goroutines, buf[:runtime.Stack(buf, true)])
-			}
-			if n := settle(func() int { return openFiles(t) }, fds); n > fds {
-				t.Errorf("%d descriptors after %d rounds, %d before", n, rounds, fds)
-			}
+			before.Check(t)
 		})
 	}
 }
@@ -197,11 +188,7 @@ func closeUnderLoad(t *testing.T, l *lan, kind string) {
 			}
 		})
 	}
-	deadline := time.Now().Add(10 * time.Second)
-	for answered.Load() < 500 && time.Now().Before(deadline) {
-		time.Sleep(time.Millisecond)
-	}
-	if answered.Load() < 500 {
+	if !testutil.Poll(func() bool { return answered.Load() >= 500 }) {
 		t.Errorf("%d answers only: %+v", answered.Load(), st.Stats())
 	}
 	closeStack(t, st)

@@ -20,6 +20,7 @@ import (
 	"shardnet/socketapi"
 	"shardnet/stack"
 	"shardnet/stack/flow"
+	"shardnet/test/testutil"
 )
 
 // transports are the TCPs that are put to the test.
@@ -40,7 +41,7 @@ func lossTransfer(transport flow.Transport) (size int64, limit time.Duration) {
 	switch {
 	case soaking:
 		return 1 << 30, 30 * time.Minute
-	case raceEnabled || testing.Short():
+	case testutil.RaceEnabled || testing.Short():
 		size /= 4
 	}
 	if transport == flow.TransportNetstack {

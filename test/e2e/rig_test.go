@@ -9,7 +9,6 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"testing"
 	"time"
 
@@ -17,9 +16,9 @@ import (
 	"shardnet/driver"
 	"shardnet/driver/afxdp"
 	"shardnet/driver/asavie"
+	"shardnet/internal/netlab"
 	"shardnet/socketapi"
 	"shardnet/stack"
-	"shardnet/test/netlab"
 )
 
 var (
@@ -188,27 +187,4 @@ func (l *lan) run(t testing.TB, stdin, name string, args ...string) string {
 		t.Errorf("%s %v: %v\n%s", name, args, err, out.String())
 	}
 	return out.String()
-}
-
-// openFiles is how many descriptors the process has.
-func openFiles(t testing.TB) int {
-	t.Helper()
-	fds, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(fds)
-}
-
-// settle waits until count is back at want, and returns the last count.
-func settle(count func() int, want int) int {
-	deadline := time.Now().Add(10 * time.Second)
-	for {
-		runtime.GC()
-		n := count()
-		if n <= want || time.Now().After(deadline) {
-			return n
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
 }

@@ -12,6 +12,7 @@ import (
 	"shardnet/driver"
 	"shardnet/driver/afxdp"
 	"shardnet/driver/fault"
+	"shardnet/internal/netlab"
 	"shardnet/stack/flow"
 	"shardnet/test/netlab"
 )

@@ -8,6 +8,7 @@ import (
 
 	"shardnet/driver/fault"
 	"shardnet/stack/tcp"
+	"shardnet/test/testutil"
 )
 
 const (
@@ -63,13 +64,13 @@ func TestFairness(t *testing.T) {
 	fmt.Fprintf(&table, "Short flows: %d of %d KiB, one each half second, beside a long one: Jain's index of their rates, use, the slowest in seconds.\n\n", shorts, shortSize>>10)
 	table.WriteString("| algorithm | RTT | flows | result |\n|---|---|---|---|\n")
 	rtts := []time.Duration{5 * time.Millisecond, 20 * time.Millisecond, 80 * time.Millisecond}
-	if raceEnabled {
+	if testutil.RaceEnabled {
 		rtts = rtts[1:2]
 	}
 	for _, algorithm := range []string{"cubic", "reno"} {
 		for _, rtt := range rtts {
 			for _, n := range []int{2, 4} {
-				if raceEnabled && n > 2 {
+				if testutil.RaceEnabled && n > 2 {
 					continue
 				}
 				index, use, timeouts := longFlows(t, rtt, algorithm, n)

@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+
+	"shardnet/test/testutil"
 )
 
 var update = flag.Bool("update", false, "write the tables of testdata anew")
@@ -18,7 +20,7 @@ func golden(t *testing.T, name, got string, exact func(column int) bool) {
 	t.Helper()
 	name = filepath.Join("testdata", name)
 	if *update {
-		if raceEnabled {
+		if testutil.RaceEnabled {
 			t.Fatal("the table is written without the race detector")
 		}
 		if err := os.WriteFile(name, []byte(got), 0o644); err != nil {
@@ -55,7 +57,7 @@ func golden(t *testing.T, name, got string, exact func(column int) bool) {
 			t.Errorf("%s, %s, %s, %s: column %d is %q, was %q (-update writes the table anew)", name, c[0], c[1], c[2], i, c[i], w[i])
 		}
 	}
-	if rows != 0 && !raceEnabled {
+	if rows != 0 && !testutil.RaceEnabled {
 		t.Errorf("%s has %d rows more", name, rows)
 	}
 }

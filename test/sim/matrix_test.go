@@ -10,6 +10,7 @@ import (
 
 	"shardnet/driver/fault"
 	"shardnet/stack/tcp"
+	"shardnet/test/testutil"
 )
 
 // The matrix: one transfer over each path, by each pair of TCPs.
@@ -75,7 +76,7 @@ func TestMatrix(t *testing.T) {
 	for i, rtt := range matrixRTTs {
 		for _, loss := range matrixLosses {
 			for _, queue := range matrixQueues {
-				if raceEnabled && (i != 1 || queue != 64) {
+				if testutil.RaceEnabled && (i != 1 || queue != 64) {
 					continue // one goroutine at a time: there is little to find
 				}
 				fmt.Fprintf(&table, "| %v | %v %% | %d |", rtt, 100*loss, queue)

@@ -11,6 +11,7 @@ import (
 	"shardnet/driver/fault"
 	"shardnet/driver/memnic"
 	"shardnet/stack/tcp"
+	"shardnet/test/testutil"
 )
 
 // TestSeeds is that nothing hangs: each seed makes a path, two hosts and some
@@ -18,7 +19,7 @@ import (
 // and nothing be left. SHARDNET_SEEDS says how many, SHARDNET_SEED which one alone.
 func TestSeeds(t *testing.T) {
 	first, n := uint64(0), 200
-	if raceEnabled {
+	if testutil.RaceEnabled {
 		n = 8
 	}
 	if v, err := strconv.Atoi(os.Getenv("SHARDNET_SEEDS")); err == nil && v > 0 {

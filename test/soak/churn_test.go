@@ -3,12 +3,12 @@ package soak
 import (
 	"math/rand/v2"
 	"os"
-	"runtime"
 	"testing"
 	"time"
 
 	"shardnet/driver/fault"
 	"shardnet/stack/flow"
+	"shardnet/test/testutil"
 )
 
 // soaking says that tests are to take their time.
@@ -51,7 +51,7 @@ func TestChurn(t *testing.T) {
 			if soaking {
 				total, round = soakTime(t)/tc.share, 3*time.Second
 			}
-			goroutines := runtime.NumGoroutine()
+			before := testutil.Count()
 			var talks [numKinds]int64
 			var visits int64
 			var early process
@@ -88,14 +88,7 @@ func TestChurn(t *testing.T) {
 					t.Error("that is growth")
 				}
 			}
-			deadline := time.Now().Add(10 * time.Second)
-			for runtime.NumGoroutine() > goroutines && time.Now().Before(deadline) {
-				time.Sleep(10 * time.Millisecond)
-			}
-			if n := runtime.NumGoroutine(); n > goroutines {
-				buf := make([]byte, 1<<20)
-				t.Errorf("%d goroutines in the end, %d before:\n%s", n, goroutines, buf[:runtime.Stack(buf, true)])
-			}
+			before.Check(t)
 		})
 	}
 }

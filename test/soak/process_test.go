@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"shardnet/test/testutil"
 )
 
 // process is what this process takes of the machine.
@@ -49,7 +51,7 @@ func sample() (p process) {
 // exceeds says whether p is more than q by what neither chance nor the pools of a
 // runtime account for.
 func (p process) exceeds(q process) bool {
-	return p.heap > q.heap*5/4+4<<20 || !raceEnabled && p.rss > q.rss*5/4+16<<20
+	return p.heap > q.heap*5/4+4<<20 || !testutil.RaceEnabled && p.rss > q.rss*5/4+16<<20
 }
 
 func (p process) String() string {

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/netip"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -22,6 +21,7 @@ import (
 	"shardnet/socketapi"
 	"shardnet/stack"
 	"shardnet/stack/flow"
+	"shardnet/test/testutil"
 )
 
 // world is two stacks on a cable, each with a server of net.Conns and one of events,
@@ -267,7 +267,6 @@ func (w *world) wait(what string, wg *sync.WaitGroup, limit time.Duration) {
 	select {
 	case <-done:
 	case <-time.After(limit):
-		buf := make([]byte, 4<<20)
-		w.t.Fatalf("%s: %s hang:\n%s", w.name, what, buf[:runtime.Stack(buf, true)])
+		w.t.Fatalf("%s: %s hang:\n%s", w.name, what, testutil.Stacks())
 	}
 }

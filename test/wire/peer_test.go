@@ -16,7 +16,7 @@ import (
 	"github.com/google/gopacket/layers"
 	"golang.org/x/sys/unix"
 
-	"shardnet/test/netlab"
+	"shardnet/internal/netlab"
 )
 
 // rawPeer is a packet socket that stands for all hosts of the link but the target: it

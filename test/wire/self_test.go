@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"shardnet/test/netlab"
+	"shardnet/internal/netlab"
 )
 
 // TestWrongExpectationFails holds scripts against the kernel that are wrong in one line

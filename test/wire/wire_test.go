@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"shardnet/test/netlab"
+	"shardnet/internal/netlab"
 )
 
 // theme is the scripts of one file.

@@ -3,48 +3,19 @@ package serve
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"os"
-	"runtime"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"shardnet/test/testutil"
 )
 
-const patience = 5 * time.Second
-
 // TestMain fails a package that leaves goroutines or descriptors behind.
-func TestMain(m *testing.M) {
-	// The runtime's own descriptors come with the first socket.
-	if l, err := net.Listen("tcp", "127.0.0.1:0"); err == nil {
-		l.Close()
-	}
-	goroutines, files := runtime.NumGoroutine(), descriptors()
-	code := m.Run()
-	if code == 0 && !eventually(func() bool { return runtime.NumGoroutine() <= goroutines && descriptors() <= files }) {
-		buf := make([]byte, 1<<20)
-		fmt.Fprintf(os.Stderr, "%d descriptors, %d before; goroutines:\n%s", descriptors(), files, buf[:runtime.Stack(buf, true)])
-		code = 1
-	}
-	os.Exit(code)
-}
-
-func descriptors() int {
-	entries, _ := os.ReadDir("/proc/self/fd")
-	return len(entries)
-}
-
-func eventually(cond func() bool) bool {
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(time.Millisecond) {
-		if cond() {
-			return true
-		}
-	}
-	return cond()
-}
+func TestMain(m *testing.M) { testutil.Main(m) }
 
 // script is a listener whose Accept returns what it was told to, in order, and
 // then blocks until Close.
@@ -97,7 +68,7 @@ func TestServeRetriesAccept(t *testing.T) {
 			}()
 			select {
 			case <-handled:
-			case <-time.After(patience):
+			case <-time.After(testutil.Patience):
 				t.Fatal("the connection after the errors was not accepted")
 			}
 			if err := g.Close(); err != nil {
@@ -183,7 +154,7 @@ func TestShutdownWaitsForHandlers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if !eventually(func() bool { return g.tracked() == 1 }) {
+	if !testutil.Poll(func() bool { return g.tracked() == 1 }) {
 		t.Fatal("the connection was not accepted")
 	}
 	ended := make(chan error, 1)
@@ -224,7 +195,7 @@ func TestShutdownForcesWhenTheContextEnds(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	if !eventually(func() bool { return g.tracked() == 1 }) {
+	if !testutil.Poll(func() bool { return g.tracked() == 1 }) {
 		t.Fatal("the connection was not accepted")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
@@ -234,7 +205,7 @@ func TestShutdownForcesWhenTheContextEnds(t *testing.T) {
 	}
 	select {
 	case <-stuck:
-	case <-time.After(patience):
+	case <-time.After(testutil.Patience):
 		t.Error("the handler was not freed")
 	}
 }
@@ -273,7 +244,7 @@ func TestServePacket(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			_ = c.SetDeadline(time.Now().Add(patience))
+			_ = c.SetDeadline(time.Now().Add(testutil.Patience))
 			for range 3 {
 				buf := make([]byte, 100)
 				if _, err := c.Write([]byte("hey")); err != nil {
@@ -311,7 +282,7 @@ func TestServePacketTwice(t *testing.T) {
 			})
 		}()
 	}
-	if !eventually(func() bool { return reading.Load() == 2 }) {
+	if !testutil.Poll(func() bool { return reading.Load() == 2 }) {
 		t.Fatal("not both are served")
 	}
 	if err := g.Shutdown(context.Background()); err != nil {

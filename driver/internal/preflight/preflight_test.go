@@ -14,7 +14,7 @@ import (
 
 	"shardnet/driver"
 	"shardnet/driver/internal/xdpprog"
-	"shardnet/test/netlab"
+	"shardnet/internal/netlab"
 )
 
 func TestCheck(t *testing.T) {

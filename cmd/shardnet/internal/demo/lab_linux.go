@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"shardnet/cmd/shardnet/internal/load"
-	"shardnet/test/netlab"
+	"shardnet/internal/netlab"
 )
 
 // Addresses of the lab: the client's, our server's, and the kernel's as a server.

@@ -15,9 +15,10 @@ import (
 	"shardnet/apps/memcached"
 	"shardnet/driver"
 	"shardnet/driver/afxdp"
+	"shardnet/internal/netlab"
 	"shardnet/socketapi"
 	"shardnet/stack"
-	"shardnet/test/netlab"
+	"shardnet/test/testutil"
 )
 
 // Ports of the servers under test.
@@ -199,11 +200,7 @@ func allKinds(t *testing.T, dev driver.Device, f family, active func() int) {
 				t.Errorf("%d of %d idle connections answered", r.Requests, w.Conns)
 			}
 			// What was left open was reset so that the server noticed.
-			for end := time.Now().Add(5 * time.Second); active() != 0; time.Sleep(time.Millisecond) {
-				if time.Now().After(end) {
-					t.Fatalf("the server still has %d connections", active())
-				}
-			}
+			testutil.Eventually(t, "the server has no connections", func() bool { return active() == 0 })
 			if g.ports.free != g.ports.size() {
 				t.Errorf("%d ports were not given back", g.ports.size()-g.ports.free)
 			}

@@ -1,5 +1,0 @@
-//go:build race
-
-package socketapi
-
-const raceEnabled = true
