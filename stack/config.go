@@ -22,8 +22,9 @@ type Route struct {
 
 // Config configures a Stack. The zero value of each field is its default.
 type Config struct {
-	// Addresses are the stack's own, each with the prefix length of its subnet.
-	// At least one is needed.
+	// Addresses are the stack's own, each with the prefix length of its subnet. Empty is
+	// all that the device redirects (driver.Info.Addresses); each must be one of those. On
+	// a device that delivers everything at least one is needed.
 	Addresses []netip.Prefix
 	// Routes beyond the addresses' subnets. DefaultRoute makes the usual ones.
 	Routes []Route
@@ -84,6 +85,9 @@ func (cfg *Config) withDefaults(info driver.Info) (*Config, error) {
 		c = *cfg
 	}
 	if len(c.Addresses) == 0 {
+		c.Addresses = info.Addresses
+	}
+	if len(c.Addresses) == 0 {
 		return nil, errors.New("stack has no address: give Config.Addresses at least one, such as 198.18.0.2/24")
 	}
 	c.Addresses = slices.Clone(c.Addresses)
@@ -96,6 +100,9 @@ func (cfg *Config) withDefaults(info driver.Info) (*Config, error) {
 		}
 		if slices.ContainsFunc(c.Addresses[:i], func(b netip.Prefix) bool { return a.Addr() == b.Addr() }) {
 			return nil, fmt.Errorf("address %v is given twice", a.Addr())
+		}
+		if len(info.Addresses) > 0 && !slices.ContainsFunc(info.Addresses, func(b netip.Prefix) bool { return a.Addr() == b.Addr() }) {
+			return nil, fmt.Errorf("%s does not redirect address %v, only %v: give it to the device, or leave Config.Addresses empty", info.Interface, a.Addr(), info.Addresses)
 		}
 	}
 	for _, r := range c.Routes {

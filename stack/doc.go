@@ -1,26 +1,28 @@
-// Package stack is a TCP/IP stack over the queues of a [driver.Device]: one shard
-// a queue, each with a netstack of its own and one goroutine that runs it.
+// Package stack is a TCP/IP stack over the queues of a [driver.Device]: one shard a queue,
+// and one goroutine a shard, which runs its loop.
 //
-// A packet's life, in the order of this package's names:
+// A received packet follows these names:
 //
-//	Shard.run        the loop
-//	Shard.receive    a batch of frames from the driver's queue
-//	Shard.input      parse, verify checksums, steering.owner: which shard?
-//	Shard.handTo     another's: copied into its hand-over ring
-//	Shard.deliver    ours: copied into netstack
-//	tcpinline.Drain  TCP processed to completion, here
-//	tcpFlow          what an application reads, through the Flow contract
-//	transmitter      netstack's packets, written into TX frames, sent once a turn
+//	Shard.run                the loop; one round of it is a turn
+//	Shard.receive            a batch of frames from the driver's queue
+//	Shard.parse              headers and checksums
+//	Shard.classify           the TCP engine's, a UDP socket's, or netstack's?
+//	Shard.steer              another shard's: Shard.handOver copies it into that one's ring
+//	Shard.deliver            enginetcp.TCP.Input, udp.Sockets.Input, netstack.Netstack.Input
+//	Shard.runTasks           what sockets posted: handlers run here
+//	enginetcp.TCP.Flush      segments and acknowledgements, written into TX frames
+//	txq.Queue.Flush          frames to the driver, one doorbell a turn
 //
-// Frames are the queue's: receive gives all of a batch back before it returns.
-// The loop's goroutine alone uses the queue. Applications call netstack's
-// endpoints on goroutines of their own, under netstack's locks; what they leave
-// for the loop (packets to send, segments to process, timers) wakes it if it
-// sleeps.
+// Shard.receiveHandedOver takes packets of other shards through the same stages.
 //
-// [Stack] and [Shard] open sockets; [Listener], [Flow] and [PacketFlow] are the
-// contract that package socketapi stands on. No type of netstack shows in it.
+// Frames are the queue's: Shard.receive gives all of a batch back before it returns, but for
+// those that became replies in place. Only the loop uses the queue. Applications call sockets
+// on goroutines of their own, under the sockets' locks; what they leave for the loop wakes it
+// if it sleeps. The comment of Shard lists every place where goroutines meet.
 //
-// What this package does not do: name resolution, DHCP, router discovery,
-// multicast reception, forwarding. Close is in Stack.Close.
+// [Stack] and [Shard] open sockets, which are of package [flow]: the contract that package
+// socketapi stands on. No type of netstack shows in it.
+//
+// What this package does not do: name resolution, DHCP, router discovery, multicast
+// reception, forwarding.
 package stack

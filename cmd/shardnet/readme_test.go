@@ -23,9 +23,7 @@ func serveHTTP(handler http.Handler) error {
 	if err != nil {
 		return err
 	}
-	st, err := stack.New(dev, &stack.Config{
-		Addresses: []netip.Prefix{netip.MustParsePrefix("198.18.0.2/24")},
-	})
+	st, err := stack.New(dev, nil) // on the addresses that the device redirects
 	if err != nil {
 		return err
 	}

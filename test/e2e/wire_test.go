@@ -14,7 +14,6 @@ import (
 	"shardnet/driver/fault"
 	"shardnet/internal/netlab"
 	"shardnet/stack/flow"
-	"shardnet/test/netlab"
 )
 
 // badWire joins two kernel hosts, kernel4 and ours4, by a machine in between that

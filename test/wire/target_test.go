@@ -22,7 +22,6 @@ import (
 	"shardnet/socketapi"
 	"shardnet/stack"
 	"shardnet/stack/flow"
-	"shardnet/test/netlab"
 )
 
 // The names of the targets, as scripts have them.
