@@ -112,7 +112,7 @@ func (c *Conn) advanceUna(ack seqNum, r *ackResult) (fin bool) {
 	return fin
 }
 
-// updateWindow takes SEG.WND, unless an earlier window came with a later segment.
+// updateWindow takes SEG.WND, unless the segment is older than that of the current window.
 func (c *Conn) updateWindow(s *Segment, window uint32) {
 	if !c.snd.wl1.before(s.Seq) && (c.snd.wl1 != s.Seq || c.snd.wl2.after(s.Ack)) {
 		return

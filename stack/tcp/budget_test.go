@@ -140,8 +140,8 @@ func TestIdleConnectionsReserveLittle(t *testing.T) {
 	s.checked = false
 	clients, servers := pair(t, s, n)
 	for i, h := range s.hosts {
-		if most := int64(n * (connCost + firstRcvBuf)); h.e.used > most {
-			t.Errorf("host %d: %d idle connections count %d bytes, want at most %d", i, n, h.e.used, most)
+		if limit := int64(n * (connCost + firstRcvBuf)); h.e.used > limit {
+			t.Errorf("host %d: %d idle connections count %d bytes, want at most %d", i, n, h.e.used, limit)
 		}
 	}
 	data := make([]byte, 1<<16)

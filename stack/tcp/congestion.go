@@ -71,7 +71,7 @@ func (c *Conn) initialWindow() uint32 {
 	return min(10*mss, max(2*mss, 14600))
 }
 
-// restart tells the algorithm that sending begins again after an idle time.
+// restartIdle tells the algorithm that sending begins again after an idle time.
 func (c *Conn) restartIdle() {
 	if c.rec.state == caOpen && c.e.now-c.cc.lastSent >= int64(c.rtt.rto)*1000 {
 		c.e.congestion.onIdle(c)
@@ -106,8 +106,8 @@ func (lossBased) onIdle(c *Conn) {
 }
 
 // beforeAvoidance does what an acknowledgement means in recovery and slow start. It returns
-// true if the window is to grow by congestion avoidance. A window that did not hold data
-// back does not grow: it says nothing of the path (RFC 7661 section 4.3), and becomes a
+// true if congestion avoidance should grow the window. A window that did not limit sending
+// does not grow: it was not validated by the path (RFC 7661 section 4.3), and would become a
 // burst when the peer's window opens.
 func (lossBased) beforeAvoidance(c *Conn, a ackSample) bool {
 	switch {

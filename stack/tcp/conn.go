@@ -215,9 +215,9 @@ type recovery struct {
 	reoPersist   uint8 // RACK.reo_wnd_persist
 }
 
-// congestion is the congestion window, in bytes, and what an algorithm keeps: see
-// congestionControl. The algorithm writes the windows, and recovery does where it says so.
-// The time is in nanoseconds.
+// congestion is the congestion window, in bytes, and the state of its algorithm. The algorithm
+// writes it (see congestionControl); cwnd is also written by rateReduction, onRTO, and synAcked
+// after the loss of a SYN. The time is in nanoseconds.
 type congestion struct {
 	cwnd, ssthresh         uint32
 	priorCwnd, priorThresh uint32 // before the last loss, for undo; 0 is none

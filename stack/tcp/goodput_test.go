@@ -68,7 +68,7 @@ func TestGoodput(t *testing.T) {
 		cfg    Config
 		paths  [2]path
 		time   time.Duration
-		least  float64 // bytes a second
+		min    float64 // bytes a second
 		resent float64 // of what is sent, at most
 	}{
 		{"cubic, a buffer of one BDP", Config{}, bottleneck(1.25e6, 40*time.Millisecond, 1), 8 * time.Second, 1.1e6, 0.02},
@@ -92,8 +92,8 @@ func TestGoodput(t *testing.T) {
 			st := s.hosts[0].e.Stats()
 			resent := float64(st.Retransmitted) / float64(st.Sent)
 			t.Logf("%.2f MB/s, %.2f %% sent again, %d recoveries, %d timeouts, %d undone", rate/1e6, 100*resent, st.Recoveries, st.Timeouts, st.Undone)
-			if rate < tc.least {
-				t.Errorf("%.2f MB/s, want %.2f", rate/1e6, tc.least/1e6)
+			if rate < tc.min {
+				t.Errorf("%.2f MB/s, want %.2f", rate/1e6, tc.min/1e6)
 			}
 			if resent > tc.resent {
 				t.Errorf("%.2f %% sent again, want at most %.2f", 100*resent, 100*tc.resent)

@@ -13,9 +13,9 @@ func TestPool(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 5))
 	have := map[uint32]uint64{}
 	for round := range 40 {
-		most := []int{500, 20}[round%2]
+		limit := []int{500, 20}[round%2]
 		for range 2000 {
-			if len(have) < most && rng.IntN(2) == 0 {
+			if len(have) < limit && rng.IntN(2) == 0 {
 				ref := p.get()
 				if _, ok := have[ref]; ok || ref == 0 {
 					t.Fatalf("handed out %d, which is in use", ref)
@@ -28,7 +28,7 @@ func TestPool(t *testing.T) {
 				if *p.at(ref) != v || p.mem(ref)[0] != byte(v) {
 					t.Fatalf("item %d has changed", ref)
 				}
-				if len(have) > most || rng.IntN(2) == 0 {
+				if len(have) > limit || rng.IntN(2) == 0 {
 					delete(have, ref)
 					p.put(ref)
 				}

@@ -9,8 +9,8 @@ import (
 // one takes the Conn and 10.7 to 21.3 bytes of table.
 func TestSizes(t *testing.T) {
 	for _, tc := range []struct {
-		name       string
-		size, most uintptr
+		name      string
+		size, max uintptr
 	}{
 		{"Conn", unsafe.Sizeof(Conn{}), 512},
 		{"sentSegment", unsafe.Sizeof(sentSegment{}), segCost},
@@ -19,8 +19,8 @@ func TestSizes(t *testing.T) {
 		{"slot", unsafe.Sizeof(slot{}), 8},
 	} {
 		t.Logf("%s: %d bytes", tc.name, tc.size)
-		if tc.size > tc.most {
-			t.Errorf("%s has %d bytes, want at most %d", tc.name, tc.size, tc.most)
+		if tc.size > tc.max {
+			t.Errorf("%s has %d bytes, want at most %d", tc.name, tc.size, tc.max)
 		}
 	}
 	if unsafe.Sizeof(Conn{}) > connCost {

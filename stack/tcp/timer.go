@@ -72,9 +72,8 @@ func (c *Conn) onProbeTimer() {
 	switch kind {
 	case probeTLP:
 		if c.flight.head != 0 && c.rec.state == caOpen {
-			c.flags |= flagSendTLP
 			c.startRTO()
-			c.schedule(0)
+			c.schedule(flagSendTLP)
 		}
 	case probeReorder:
 		c.armReorder(c.detectLoss())
@@ -113,15 +112,13 @@ func (c *Conn) onLossTimer() {
 	case c.state == StateSynSent || c.state == StateSynReceived:
 		c.timers.backoff++
 		c.e.stats.Timeouts++
-		c.flags |= flagSendSYN | flagSYNRetr
 		c.startRTO()
-		c.schedule(0)
+		c.schedule(flagSendSYN | flagSYNRetr)
 	case kind == lossPersist:
 		c.timers.backoff += 1 - c.timers.backoff/255
 		c.keep.unanswered += 1 - c.keep.unanswered/255
-		c.flags |= flagSendPersist
 		c.timers.lossAt = c.e.now + c.timeoutAfter()
-		c.schedule(0)
+		c.schedule(flagSendPersist)
 	case c.flight.head != 0:
 		c.onRTO()
 	default:
@@ -239,9 +236,8 @@ func (c *Conn) onKeepTimer() {
 		c.reset(c.timeoutError())
 	default:
 		c.keep.unanswered++
-		c.flags |= flagSendKeepAlive
 		c.timers.keepAt = c.e.now + int64(c.keep.interval)*int64(time.Second)
-		c.schedule(0)
+		c.schedule(flagSendKeepAlive)
 	}
 }
 
