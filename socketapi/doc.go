@@ -68,8 +68,8 @@
 //
 // # How it waits
 //
-// The package stands on the small contract in package stack (stack.Listener,
-// stack.Flow, stack.PacketFlow), whose calls never block, and adds the blocking:
+// The package stands on the small contract of package flow (flow.Listener,
+// flow.Flow, flow.PacketFlow), whose calls never block, and adds the blocking:
 // deadlines, turns among callers, and the sleep until the shard reports an event.
 // The shard's loop wakes the waiting goroutine itself: there is no goroutine and no
 // poller in between, and none is started for a connection or a listener. Reads and
