@@ -27,11 +27,11 @@ func TestBusyPoll(t *testing.T) {
 		if err != nil || (prefers == 1) != busy {
 			t.Errorf("BusyPoll %v: SO_PREFER_BUSY_POLL is %d, %v", busy, prefers, err)
 		}
-		bells := q.stats.Doorbells
+		bells := q.Counts.Doorbells
 		if n, err := q.Receive(make([]driver.Frame, 8)); n != 0 || err != nil {
 			t.Errorf("BusyPoll %v: Receive is %d, %v", busy, n, err)
 		}
-		if asked := q.stats.Doorbells > bells; asked != busy {
+		if asked := q.Counts.Doorbells > bells; asked != busy {
 			t.Errorf("BusyPoll %v: the kernel was asked: %v", busy, asked)
 		}
 		if err := dev.Close(); err != nil {

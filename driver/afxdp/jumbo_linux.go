@@ -4,6 +4,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"shardnet/driver"
+	"shardnet/driver/internal/xskqueue"
 	"shardnet/driver/wire"
 )
 
@@ -112,10 +113,10 @@ func (q *queue) gather(d unix.XDPDesc, fs []driver.Frame) (n int) {
 	if !g.open {
 		*g = gathering{open: true}
 		if q.jumbo == nil { // the socket was not bound to take such
-			q.stats.RxErrors++
+			q.Counts.RxErrors++
 			g.lost = true
 		} else if !q.takeToGather() {
-			q.stats.RxDropped++
+			q.Counts.RxDropped++
 			g.lost = true
 		}
 	}
@@ -135,7 +136,7 @@ func (q *queue) gather(d unix.XDPDesc, fs []driver.Frame) (n int) {
 		return 0
 	}
 	fs[0] = q.jumbo.frame(q.sock.umem, g.k, g.n)
-	q.stats.RxBytes += uint64(g.n)
+	q.Counts.RxBytes += uint64(g.n)
 	return 1
 }
 
@@ -151,7 +152,7 @@ func (q *queue) takeToGather() (ok bool) {
 // spoil counts a packet of several descriptors as an error, and gives up what was
 // gathered of it.
 func (q *queue) spoil() {
-	q.stats.RxErrors++
+	q.Counts.RxErrors++
 	q.jumbo.release(q.gathering.k)
 	q.gathering.lost = true
 }
@@ -162,13 +163,13 @@ func (q *queue) refuse(d unix.XDPDesc) {
 	g, more := &q.gathering, d.Options&unix.XDP_PKT_CONTD != 0
 	switch {
 	case !g.open:
-		q.stats.RxErrors++
+		q.Counts.RxErrors++
 		*g = gathering{open: more, lost: true}
 		return
 	case !g.lost:
 		q.spoil()
 	default:
-		q.stats.RxErrors++
+		q.Counts.RxErrors++
 	}
 	g.open = more
 }
@@ -196,8 +197,8 @@ func (q *queue) transmitJumbo(f driver.Frame, k uint32) (taken bool) {
 	j, tx := q.jumbo, q.sock.tx
 	addr, ok := q.sendableJumbo(f, k)
 	if !ok {
-		q.stats.Lent--
-		q.stats.TxErrors++
+		q.Counts.Lent--
+		q.Counts.TxErrors++
 		j.release(k)
 		return true
 	}
@@ -226,9 +227,9 @@ func (q *queue) transmitJumbo(f driver.Frame, k uint32) (taken bool) {
 		tx.entries[tx.prod&tx.mask] = d
 	}
 	j.state[k], j.underway[k] = sending, uint8(n)
-	q.stats.Lent--
-	q.stats.TxPackets++
-	q.stats.TxBytes += uint64(len(f.Data))
+	q.Counts.Lent--
+	q.Counts.TxPackets++
+	q.Counts.TxBytes += uint64(len(f.Data))
 	return true
 }
 
@@ -237,7 +238,7 @@ func (q *queue) sendableJumbo(f driver.Frame, k uint32) (addr uint64, ok bool) {
 	if !wire.FitsMTU(f.Data, q.mtu) {
 		return 0, false
 	}
-	at := offsetIn(q.sock.umem, f.Data)
+	at := xskqueue.OffsetIn(q.sock.umem, f.Data)
 	lo := int(q.jumbo.start) + int(k)*int(q.jumbo.size)
 	if at < lo || at+len(f.Data) > lo+int(q.jumbo.size) {
 		return 0, false

@@ -80,9 +80,9 @@ func (r *jumboRig) sent(all bool) (packet []byte, descs int) {
 func (r *jumboRig) account() {
 	r.Helper()
 	r.q.reap()
-	if n := len(r.q.freeList) + r.q.posted; n != r.l.chunks || len(r.q.jumbo.free) != r.l.jumbos || r.q.stats.Lent != 0 {
+	if n := len(r.q.freeList) + r.q.posted; n != r.l.chunks || len(r.q.jumbo.free) != r.l.jumbos || r.q.Counts.Lent != 0 {
 		r.Errorf("%d of %d chunks and %d of %d jumbo frames are free or posted, %d lent",
-			n, r.l.chunks, len(r.q.jumbo.free), r.l.jumbos, r.q.stats.Lent)
+			n, r.l.chunks, len(r.q.jumbo.free), r.l.jumbos, r.q.Counts.Lent)
 	}
 }
 
@@ -139,7 +139,7 @@ func TestJumboInPlace(t *testing.T) {
 		}
 		r.account()
 	}
-	if st := r.q.stats; st.RxPackets != 20 || st.TxPackets != 20 || st.RxBytes != st.TxBytes || st.RxDropped+st.RxErrors+st.TxErrors != 0 {
+	if st := r.q.Counts; st.RxPackets != 20 || st.TxPackets != 20 || st.RxBytes != st.TxBytes || st.RxDropped+st.RxErrors+st.TxErrors != 0 {
 		t.Errorf("counted %+v", st)
 	}
 }
@@ -184,7 +184,7 @@ func TestGatherLoses(t *testing.T) {
 			if got := r.receive(); len(got) != 0 {
 				t.Errorf("lent %d bytes", len(got[0].Data))
 			}
-			if st := r.q.stats; st.RxDropped != c.dropped || st.RxErrors != c.errors || st.RxPackets != 0 {
+			if st := r.q.Counts; st.RxDropped != c.dropped || st.RxErrors != c.errors || st.RxPackets != 0 {
 				t.Errorf("counted %+v", st)
 			}
 			for _, lengths := range [][]int{{60}, {3840, 2000}} {
@@ -206,8 +206,8 @@ func TestGatherWithoutJumbos(t *testing.T) {
 	q := newQueue(s, layout{chunkSize: 2048, chunks: 8, span: 1}, 1500, false)
 	r := &jumboRig{T: t, s: s, q: q, fs: make([]driver.Frame, 1)}
 	r.arrive([]int{100, 100}, 0)
-	if got := r.receive(); len(got) != 0 || q.stats.RxErrors != 1 {
-		t.Errorf("lent %d frames, counted %+v", len(got), q.stats)
+	if got := r.receive(); len(got) != 0 || q.Counts.RxErrors != 1 {
+		t.Errorf("lent %d frames, counted %+v", len(got), q.Counts)
 	}
 	if n := len(q.freeList) + q.posted; n != 8 {
 		t.Errorf("%d of 8 frames are free or posted", n)
@@ -245,8 +245,8 @@ func TestTransmitJumboPartial(t *testing.T) {
 		t.Fatalf("transmitted %d, %v", n, err)
 	}
 	n, err := r.q.Transmit(fs)
-	if n != 3 || err != nil || r.q.stats.TxFull != 1 || r.q.stats.Lent != 1 {
-		t.Fatalf("took %d of 4, %v; counted %+v", n, err, r.q.stats)
+	if n != 3 || err != nil || r.q.Counts.TxFull != 1 || r.q.Counts.Lent != 1 {
+		t.Fatalf("took %d of 4, %v; counted %+v", n, err, r.q.Counts)
 	}
 	if !bytes.Equal(fs[3].Data, want(3)) {
 		t.Error("a frame that was not taken has changed")
@@ -290,12 +290,12 @@ func TestTransmitJumboRefuses(t *testing.T) {
 			t.Fatal("no frame")
 		}
 		change(&r.fs[0])
-		before := r.q.stats.TxErrors
+		before := r.q.Counts.TxErrors
 		if n, err := r.q.Transmit(r.fs[:1]); n != 1 || err != nil {
 			t.Errorf("%s: Transmit takes %d, %v", name, n, err)
 		}
-		if r.q.stats.TxErrors != before+1 || r.s.tx.producer.Load() != r.s.tx.consumer.Load() {
-			t.Errorf("%s: handed to the kernel, or not counted: %+v", name, r.q.stats)
+		if r.q.Counts.TxErrors != before+1 || r.s.tx.producer.Load() != r.s.tx.consumer.Load() {
+			t.Errorf("%s: handed to the kernel, or not counted: %+v", name, r.q.Counts)
 		}
 		r.account()
 	}

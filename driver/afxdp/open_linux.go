@@ -10,7 +10,7 @@ import (
 	"shardnet/driver"
 	"shardnet/driver/internal/preflight"
 	"shardnet/driver/internal/xdpprog"
-	"shardnet/driver/internal/xskwait"
+	"shardnet/driver/internal/xskqueue"
 	"shardnet/driver/wire"
 )
 
@@ -127,7 +127,7 @@ func openMode(c Config, link *preflight.Link, l layout, mode Mode) (_ *Device, e
 		}
 		q := newQueue(s, l, link.MTU, mode == ZeroCopy)
 		q.busyPoll = c.BusyPoll
-		if q.waiter, err = xskwait.New(s.file, q.received); err != nil {
+		if err := q.Init(q, s.fd, s.file); err != nil {
 			return nil, errors.Join(err, s.close())
 		}
 		if mode != ZeroCopy && link.Queues == 1 && !c.NoSegmentation {
@@ -136,7 +136,7 @@ func openMode(c Config, link *preflight.Link, l layout, mode Mode) (_ *Device, e
 			}
 		}
 		d.queues = append(d.queues, q)
-		zero, err := isZeroCopy(s.fd)
+		zero, err := xskqueue.IsZeroCopy(s.fd)
 		if err != nil {
 			return nil, fmt.Errorf("ask queue %d for its mode: %w", i, err)
 		}

@@ -1,15 +1,12 @@
 package afxdp
 
 import (
-	"fmt"
-	"net"
-	"sync"
-	"sync/atomic"
+	"errors"
 
 	"golang.org/x/sys/unix"
 
 	"shardnet/driver"
-	"shardnet/driver/internal/xskwait"
+	"shardnet/driver/internal/xskqueue"
 	"shardnet/driver/wire"
 )
 
@@ -25,6 +22,7 @@ const (
 
 // queue is one AF_XDP socket, a driver.Queue.
 type queue struct {
+	xskqueue.Queue
 	sock      *socket
 	frameSize int // of a frame of one chunk
 	mtu       int
@@ -32,34 +30,13 @@ type queue struct {
 	busyPoll  bool       // Receive has the kernel do its receive work
 	segments  *segmenter // nil: every frame goes by the ring
 
-	// mu is held by the owner while it is in a method, so that Close can tell
-	// when it is out. Nobody else takes it.
-	mu      sync.Mutex
-	closing atomic.Bool
-	closeIt sync.Once
-	result  error // of Close
-	waiter  *xskwait.Waiter
-
-	// The owner's, under mu.
+	// The owner's, between Enter and Leave.
 	state     []frameState // of the frames of one chunk
 	freeList  []uint32     // of these, a stack: the frame used last is the warmest
 	posted    int          // frames in state filling
 	jumbo     *jumboPool   // the frames of several chunks, or nil
 	gathering gathering
-	gone      error // ErrDeviceGone, once seen
-	stuck     bool  // the last Flush left frames in the ring that a later kick may move
-	stats     driver.Stats
-
-	pub struct {
-		sync.Mutex
-		driver.Stats
-		kernel kernelCounts // final, once closed
-		closed bool
-	}
 }
-
-// kernelCounts are what the kernel counts for a socket.
-type kernelCounts struct{ rxDropped, rxErrors uint64 }
 
 func newQueue(s *socket, l layout, mtu int, zeroCopy bool) *queue {
 	n := l.chunks
@@ -77,22 +54,11 @@ func newQueue(s *socket, l layout, mtu int, zeroCopy bool) *queue {
 	if l.jumbos > 0 {
 		q.jumbo = newJumboPool(l)
 	}
-	q.stats.Frames = l.chunks + l.jumbos
+	q.Counts.Frames = l.chunks + l.jumbos
 	q.refill()
-	q.publish()
+	q.Publish()
 	return q
 }
-
-// enter begins a method of the owner's; leave must follow.
-func (q *queue) enter() error {
-	q.mu.Lock()
-	if q.closing.Load() {
-		return net.ErrClosed
-	}
-	return nil
-}
-
-func (q *queue) leave() { q.mu.Unlock() }
 
 // refill posts free frames for receiving, as many as the RX ring can hold.
 func (q *queue) refill() {
@@ -113,7 +79,7 @@ func (q *queue) refill() {
 	fill.producer.Store(fill.prod)
 	if fill.flags.Load()&unix.XDP_RING_NEED_WAKEUP != 0 {
 		kickRx(q.sock.fd)
-		q.stats.Doorbells++
+		q.Counts.Doorbells++
 	}
 }
 
@@ -143,8 +109,8 @@ func (q *queue) release(i uint32) {
 
 // Receive implements driver.Queue.
 func (q *queue) Receive(fs []driver.Frame) (int, error) {
-	defer q.leave()
-	if err := q.enter(); err != nil {
+	defer q.Leave()
+	if err := q.Enter(); err != nil {
 		return 0, err
 	}
 	rx := q.sock.rx
@@ -152,11 +118,11 @@ func (q *queue) Receive(fs []driver.Frame) (int, error) {
 		rx.prod = rx.producer.Load()
 		if rx.prod == rx.cons && q.busyPoll {
 			kickRx(q.sock.fd)
-			q.stats.Doorbells++
+			q.Counts.Doorbells++
 			rx.prod = rx.producer.Load()
 		}
 		if rx.prod == rx.cons {
-			return 0, q.gone
+			return 0, q.Gone
 		}
 	}
 	n := 0
@@ -180,20 +146,20 @@ func (q *queue) Receive(fs []driver.Frame) (int, error) {
 		}
 		q.state[i] = lent
 		fs[n] = driver.Frame{Data: q.sock.umem[d.Addr : d.Addr+uint64(d.Len) : end], Handle: i}
-		q.stats.RxBytes += uint64(d.Len)
+		q.Counts.RxBytes += uint64(d.Len)
 		n++
 	}
 	rx.consumer.Store(rx.cons)
-	q.stats.RxPackets += uint64(n)
-	q.stats.Lent += n
+	q.Counts.RxPackets += uint64(n)
+	q.Counts.Lent += n
 	q.refill()
 	return n, nil
 }
 
 // Alloc implements driver.Queue.
 func (q *queue) Alloc(fs []driver.Frame) int {
-	defer q.leave()
-	if q.enter() != nil {
+	defer q.Leave()
+	if q.Enter() != nil {
 		return 0
 	}
 	var n int
@@ -202,8 +168,8 @@ func (q *queue) Alloc(fs []driver.Frame) int {
 	} else {
 		n = q.allocChunks(fs)
 	}
-	q.stats.Lent += n
-	q.stats.AllocShort += uint64(len(fs) - n)
+	q.Counts.Lent += n
+	q.Counts.AllocShort += uint64(len(fs) - n)
 	return n
 }
 
@@ -224,17 +190,17 @@ func (q *queue) allocChunks(fs []driver.Frame) int {
 
 // Release implements driver.Queue. A frame that is not lent is ignored.
 func (q *queue) Release(fs []driver.Frame) {
-	defer q.leave()
-	if q.enter() != nil {
+	defer q.Leave()
+	if q.Enter() != nil {
 		return
 	}
 	for _, f := range fs {
 		if f.Handle < uint64(len(q.state)) && q.state[f.Handle] == lent {
 			q.release(uint32(f.Handle))
-			q.stats.Lent--
+			q.Counts.Lent--
 		} else if k, ok := q.jumbo.lent(f.Handle); ok {
 			q.jumbo.release(k)
-			q.stats.Lent--
+			q.Counts.Lent--
 		}
 	}
 	q.refill()
@@ -242,12 +208,12 @@ func (q *queue) Release(fs []driver.Frame) {
 
 // Transmit implements driver.Queue.
 func (q *queue) Transmit(fs []driver.Frame) (int, error) {
-	defer q.leave()
-	if err := q.enter(); err != nil {
+	defer q.Leave()
+	if err := q.Enter(); err != nil {
 		return 0, err
 	}
-	if q.gone != nil {
-		return 0, q.gone
+	if q.Gone != nil {
+		return 0, q.Gone
 	}
 	tx := q.sock.tx
 	if int(tx.prod-tx.cons)+len(fs) > len(tx.entries) {
@@ -270,7 +236,7 @@ func (q *queue) Transmit(fs []driver.Frame) (int, error) {
 				n++
 				continue
 			}
-			q.stats.TxErrors++ // not the caller's to send, nor ours to recycle
+			q.Counts.TxErrors++ // not the caller's to send, nor ours to recycle
 			n++
 			continue
 		}
@@ -278,21 +244,21 @@ func (q *queue) Transmit(fs []driver.Frame) (int, error) {
 		if ok && int(tx.prod-tx.cons) == len(tx.entries) {
 			break
 		}
-		q.stats.Lent--
+		q.Counts.Lent--
 		n++
 		if !ok {
-			q.stats.TxErrors++
+			q.Counts.TxErrors++
 			q.release(uint32(f.Handle))
 			continue
 		}
 		q.state[f.Handle] = sending
 		tx.entries[tx.prod&tx.mask] = unix.XDPDesc{Addr: addr, Len: uint32(len(f.Data))}
 		tx.prod++
-		q.stats.TxPackets++
-		q.stats.TxBytes += uint64(len(f.Data))
+		q.Counts.TxPackets++
+		q.Counts.TxBytes += uint64(len(f.Data))
 	}
 	tx.producer.Store(tx.prod)
-	q.stats.TxFull += uint64(len(fs) - n)
+	q.Counts.TxFull += uint64(len(fs) - n)
 	return n, nil
 }
 
@@ -303,7 +269,7 @@ func (q *queue) sendable(f driver.Frame) (addr uint64, ok bool) {
 	if !wire.FitsMTU(f.Data, q.mtu) {
 		return 0, false
 	}
-	at := offsetIn(q.sock.umem, f.Data)
+	at := xskqueue.OffsetIn(q.sock.umem, f.Data)
 	if at < 0 || at/q.frameSize != int(f.Handle) || (at+n-1)/q.frameSize != int(f.Handle) {
 		return 0, false
 	}
@@ -312,25 +278,25 @@ func (q *queue) sendable(f driver.Frame) (addr uint64, ok bool) {
 
 // Flush implements driver.Queue.
 func (q *queue) Flush() error {
-	defer q.leave()
-	if err := q.enter(); err != nil {
+	defer q.Leave()
+	if err := q.Enter(); err != nil {
 		return err
 	}
-	defer q.publish()
-	return q.flush()
+	defer q.Publish()
+	return q.Send()
 }
 
 // maxIdleKicks is how many kicks in a row may move nothing before the rest is
 // left to the next Flush or Wait.
 const maxIdleKicks = 3
 
-// flush kicks until the TX ring is drained. In copy mode one kick moves at most
-// 32 frames (TX_BATCH_SIZE, net/xdp/xsk.c); with zero-copy the NIC moves them, and
-// one kick starts it if it asks for one.
-func (q *queue) flush() error {
-	q.stuck = false
-	if q.gone != nil {
-		return q.gone
+// Send implements xskqueue.Rings: it kicks until the TX ring is drained. In copy mode one
+// kick moves at most 32 frames (TX_BATCH_SIZE, net/xdp/xsk.c); with zero-copy the NIC
+// moves them, and one kick starts it if it asks for one.
+func (q *queue) Send() error {
+	q.Stuck = false
+	if q.Gone != nil {
+		return q.Gone
 	}
 	tx := q.sock.tx
 	for idle := 0; ; {
@@ -341,7 +307,7 @@ func (q *queue) flush() error {
 		}
 		if tx.cons == before && idle > 0 {
 			if idle++; idle > maxIdleKicks {
-				q.stuck = true
+				q.Stuck = true
 				break
 			}
 		}
@@ -349,14 +315,14 @@ func (q *queue) flush() error {
 			break
 		}
 		errno := kick(q.sock.fd)
-		q.stats.Doorbells++
-		if err := q.kickError(errno); err != nil {
+		q.Counts.Doorbells++
+		if err := q.sendError(errno); err != nil {
 			q.reap()
 			return err
 		}
 		q.reap() // the kernel stops when it can't say that a frame was sent
 		if q.zeroCopy {
-			q.stuck = errno != 0 // the NIC's driver was busy, and has not been told
+			q.Stuck = errno != 0 // the NIC's driver was busy, and has not been told
 			break
 		}
 		idle = max(idle, 1)
@@ -368,17 +334,34 @@ func (q *queue) flush() error {
 	return nil
 }
 
-// kickError tells the errors of a kick that pass by themselves from those that do
-// not.
-func (q *queue) kickError(errno unix.Errno) error {
-	switch errno {
-	case 0, unix.EAGAIN, unix.EBUSY, unix.ENOBUFS, unix.EINTR:
-		return nil
-	case unix.ENETDOWN:
-		return fmt.Errorf("send: %w", driver.ErrLinkDown)
-	case unix.ENXIO, unix.ENODEV:
-		q.gone = fmt.Errorf("send: %w", driver.ErrDeviceGone)
-		return q.gone
+// sendError is xskqueue.SendError, and remembers that the interface is gone.
+func (q *queue) sendError(errno unix.Errno) error {
+	err := xskqueue.SendError(errno)
+	if errors.Is(err, driver.ErrDeviceGone) {
+		q.Gone = err
 	}
-	return fmt.Errorf("send: %w", errno)
+	return err
+}
+
+// Kick implements xskqueue.Rings.
+func (q *queue) Kick() error { return xskqueue.SendError(kick(q.sock.fd)) }
+
+// Received implements xskqueue.Rings.
+func (q *queue) Received() bool {
+	rx := q.sock.rx
+	return rx.prod != rx.cons || rx.producer.Load() != rx.cons
+}
+
+// Recycle implements xskqueue.Rings.
+func (q *queue) Recycle() {
+	q.reap()
+	q.refill()
+}
+
+// CloseRings implements xskqueue.Rings.
+func (q *queue) CloseRings() error {
+	if q.segments != nil {
+		_ = q.segments.close() // nothing is left in it
+	}
+	return q.sock.close()
 }

@@ -95,8 +95,8 @@ func TestRingsWrap(t *testing.T) {
 		q.reap()
 	}
 	q.refill()
-	if got := len(q.freeList) + q.posted; got != frames || q.stats.Lent != 0 {
-		t.Errorf("%d of %d frames are free or posted, %d lent", got, frames, q.stats.Lent)
+	if got := len(q.freeList) + q.posted; got != frames || q.Counts.Lent != 0 {
+		t.Errorf("%d of %d frames are free or posted, %d lent", got, frames, q.Counts.Lent)
 	}
 }
 
@@ -130,8 +130,8 @@ func TestReceiveRefusesBadDescriptors(t *testing.T) {
 			}
 		}
 	}
-	if q.stats.RxErrors < 4 {
-		t.Errorf("%d errors counted", q.stats.RxErrors)
+	if q.Counts.RxErrors < 4 {
+		t.Errorf("%d errors counted", q.Counts.RxErrors)
 	}
 }
 
@@ -155,12 +155,12 @@ func TestTransmitRefusesWhatTheKernelWouldNotSend(t *testing.T) {
 			t.Fatal("no frame")
 		}
 		change(&fs[0])
-		before := q.stats.TxErrors
+		before := q.Counts.TxErrors
 		if n, err := q.Transmit(fs); n != 1 || err != nil {
 			t.Errorf("%s: Transmit takes %d, %v", name, n, err)
 		}
-		if q.stats.TxErrors != before+1 || q.stats.Lent != 0 {
-			t.Errorf("%s: %d errors counted, %d frames lent", name, q.stats.TxErrors-before, q.stats.Lent)
+		if q.Counts.TxErrors != before+1 || q.Counts.Lent != 0 {
+			t.Errorf("%s: %d errors counted, %d frames lent", name, q.Counts.TxErrors-before, q.Counts.Lent)
 		}
 		if s.tx.producer.Load() != s.tx.consumer.Load() {
 			t.Fatalf("%s: handed to the kernel", name)

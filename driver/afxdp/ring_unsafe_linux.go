@@ -64,18 +64,6 @@ func alignedMemory(size int) []byte {
 	return b[skip : skip+size : skip+size]
 }
 
-// offsetIn returns where b starts in umem, or -1 when it does not lie in it.
-func offsetIn(umem, b []byte) int {
-	if cap(b) == 0 {
-		return -1
-	}
-	d := uintptr(unsafe.Pointer(unsafe.SliceData(b))) - uintptr(unsafe.Pointer(unsafe.SliceData(umem)))
-	if d >= uintptr(len(umem)) {
-		return -1
-	}
-	return int(d)
-}
-
 // umemReg is struct xdp_umem_reg of linux/if_xdp.h.
 type umemReg struct {
 	addr, len           uint64
@@ -89,41 +77,9 @@ func registerUMEM(fd int, mem []byte, chunkSize int) error {
 		len:       uint64(len(mem)),
 		chunkSize: uint32(chunkSize),
 	}
-	return sockopt(unix.SYS_SETSOCKOPT, fd, unix.XDP_UMEM_REG, unsafe.Pointer(&reg), unsafe.Sizeof(reg))
-}
-
-func mmapOffsets(fd int) (off unix.XDPMmapOffsets, err error) {
-	size := uint32(unsafe.Sizeof(off))
-	err = getsockopt(fd, unix.XDP_MMAP_OFFSETS, unsafe.Pointer(&off), &size)
-	if err == nil && size != uint32(unsafe.Sizeof(off)) {
-		err = fmt.Errorf("kernel's ring offsets are %d bytes, not %d: it is older than 5.4", size, unsafe.Sizeof(off))
-	}
-	return off, err
-}
-
-func socketStatistics(fd int) (st unix.XDPStatistics, err error) {
-	size := uint32(unsafe.Sizeof(st))
-	err = getsockopt(fd, unix.XDP_STATISTICS, unsafe.Pointer(&st), &size)
-	return st, err
-}
-
-// isZeroCopy asks the kernel which mode the socket got.
-func isZeroCopy(fd int) (bool, error) {
-	var flags uint32
-	size := uint32(unsafe.Sizeof(flags))
-	err := getsockopt(fd, unix.XDP_OPTIONS, unsafe.Pointer(&flags), &size)
-	return flags&unix.XDP_OPTIONS_ZEROCOPY != 0, err
-}
-
-func sockopt(call uintptr, fd, opt int, val unsafe.Pointer, size uintptr) error {
-	if _, _, errno := unix.Syscall6(call, uintptr(fd), unix.SOL_XDP, uintptr(opt), uintptr(val), size, 0); errno != 0 {
-		return errno
-	}
-	return nil
-}
-
-func getsockopt(fd, opt int, val unsafe.Pointer, size *uint32) error {
-	if _, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, uintptr(fd), unix.SOL_XDP, uintptr(opt), uintptr(val), uintptr(unsafe.Pointer(size)), 0); errno != 0 {
+	_, _, errno := unix.Syscall6(unix.SYS_SETSOCKOPT, uintptr(fd), unix.SOL_XDP, unix.XDP_UMEM_REG,
+		uintptr(unsafe.Pointer(&reg)), unsafe.Sizeof(reg), 0)
+	if errno != 0 {
 		return errno
 	}
 	return nil

@@ -184,24 +184,24 @@ func (q *queue) transmitRun(fs []driver.Frame) int {
 		}
 	}
 	q.sock.tx.producer.Store(q.sock.tx.prod)
-	if q.flush() != nil || q.stuck {
+	if q.Send() != nil || q.Stuck {
 		return 0
 	}
-	q.stats.Doorbells++
+	q.Counts.Doorbells++
 	if !q.segments.send(&r, fs) {
 		return 0
 	}
 	for _, f := range fs[:r.n] {
-		q.stats.TxBytes += uint64(len(f.Data))
+		q.Counts.TxBytes += uint64(len(f.Data))
 		if k, ok := q.jumbo.lent(f.Handle); ok {
 			q.jumbo.release(k)
 		} else {
 			q.release(uint32(f.Handle))
 		}
 	}
-	q.stats.Lent -= r.n
-	q.stats.TxPackets += uint64(r.n)
-	q.stats.TxJoined += uint64(r.n)
+	q.Counts.Lent -= r.n
+	q.Counts.TxPackets += uint64(r.n)
+	q.Counts.TxJoined += uint64(r.n)
 	return r.n
 }
 

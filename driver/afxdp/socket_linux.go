@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"shardnet/driver/internal/xskqueue"
 )
 
 // bindPatience is how long a busy queue is tried: as long as the kernel may take
@@ -86,7 +88,7 @@ func openSocket(c socketConfig) (_ *socket, err error) {
 			return nil, fmt.Errorf("make ring of %d entries: %w", r.size, err)
 		}
 	}
-	off, err := mmapOffsets(fd)
+	off, err := xskqueue.MmapOffsets(fd)
 	if err != nil {
 		return nil, fmt.Errorf("ask for ring offsets: %w", err)
 	}

@@ -13,12 +13,14 @@ import (
 
 	"shardnet/driver"
 	"shardnet/driver/internal/wiretest"
+	"shardnet/driver/internal/xskqueue"
 	"shardnet/internal/netlab"
+	"shardnet/test/netlab"
 )
 
 // lost is how long a turn may take before its wake-up counts as lost. A Wait
-// without limit looks around after checkGone, and so would hide the loss of one.
-const lost = checkGone * 9 / 10
+// without limit looks around after xskqueue.CheckGone, and so would hide the loss of one.
+const lost = xskqueue.CheckGone * 9 / 10
 
 // waitWays runs f with the goroutine parked in Wait, and with its thread blocked.
 // own must be called by the owner of each queue; it undoes itself.

@@ -11,6 +11,8 @@ import (
 
 	"github.com/asavie/xdp"
 	"golang.org/x/sys/unix"
+
+	"shardnet/driver/internal/xskqueue"
 )
 
 // The library maps four rings for each socket and forgets where: it never
@@ -39,7 +41,7 @@ func newRingMaps(opts xdp.SocketOptions) (ringMaps, error) {
 		return nil, fmt.Errorf("open AF_XDP socket: %w", err)
 	}
 	defer unix.Close(fd)
-	off, err := mmapOffsets(fd)
+	off, err := xskqueue.MmapOffsets(fd)
 	if err != nil {
 		return nil, err
 	}

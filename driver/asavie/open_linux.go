@@ -14,6 +14,7 @@ import (
 	"shardnet/driver"
 	"shardnet/driver/internal/preflight"
 	"shardnet/driver/internal/xdpprog"
+	"shardnet/driver/internal/xskqueue"
 )
 
 // bindPatience is how long a busy queue is tried: as long as the kernel may take
@@ -103,7 +104,7 @@ func openMode(c Config, link *preflight.Link, size int, mode Mode) (_ *Device, e
 			return nil, errors.Join(err, s.close(false))
 		}
 		d.queues = append(d.queues, q)
-		z, err := zeroCopy(s.fd)
+		z, err := xskqueue.IsZeroCopy(s.fd)
 		if err != nil {
 			return nil, fmt.Errorf("ask queue %d for its mode: %w", i, err)
 		}

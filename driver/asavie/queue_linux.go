@@ -4,14 +4,11 @@ package asavie
 
 import (
 	"errors"
-	"net"
-	"sync"
-	"sync/atomic"
 
 	"github.com/asavie/xdp"
 
 	"shardnet/driver"
-	"shardnet/driver/internal/xskwait"
+	"shardnet/driver/internal/xskqueue"
 	"shardnet/driver/wire"
 )
 
@@ -30,36 +27,15 @@ const (
 
 // queue is one AF_XDP socket of the library.
 type queue struct {
-	sock   *socket
-	mtu    int
-	waiter *xskwait.Waiter
-
-	// mu is held by the owner while it is in a method, so that Close can tell
-	// when it is out. Nobody else takes it.
-	mu      sync.Mutex
-	closing atomic.Bool
-	closeIt sync.Once
-	result  error // of Close
+	xskqueue.Queue
+	sock *socket
+	mtu  int
 
 	state    []frameState
 	freeList []uint32   // a stack: the frame used last is the warmest
 	txQueue  []xdp.Desc // pending frames, in order
 	descs    []xdp.Desc // for Fill
-	gone     error      // ErrDeviceGone, once seen
-	stuck    bool       // the last Flush left frames in the ring that a later kick may move
-
-	stats driver.Stats // the owner's; published at the end of each method
-
-	pub struct {
-		sync.Mutex
-		driver.Stats
-		kernel kernelCounts // final, once closed
-		closed bool
-	}
 }
-
-// kernelCounts are what the kernel counts for a socket.
-type kernelCounts struct{ rxDropped, rxErrors uint64 }
 
 func newQueue(s *socket, mtu int) (*queue, error) {
 	q := &queue{
@@ -73,43 +49,30 @@ func newQueue(s *socket, mtu int) (*queue, error) {
 	for i := s.frames - 1; i >= 0; i-- {
 		q.freeList = append(q.freeList, uint32(i))
 	}
-	q.stats.Frames = s.frames
-	var err error
-	if q.waiter, err = xskwait.New(s.file, q.received); err != nil {
+	q.Counts.Frames = s.frames
+	if err := q.Init(q, s.fd, s.file); err != nil {
 		return nil, err
 	}
 	q.refill()
-	q.publish()
+	q.Publish()
 	return q, nil
 }
 
-// enter begins a method of the owner's.
-func (q *queue) enter() error {
-	q.mu.Lock()
-	if q.closing.Load() {
-		return net.ErrClosed
-	}
-	return nil
-}
-
-// leave ends it.
-func (q *queue) leave() { q.mu.Unlock() }
-
 // Receive implements driver.Queue.
 func (q *queue) Receive(fs []driver.Frame) (n int, err error) {
-	defer q.leave()
-	if err := q.enter(); err != nil {
+	defer q.Leave()
+	if err := q.Enter(); err != nil {
 		return 0, err
 	}
 	ready := min(q.sock.xsk.NumReceived(), len(fs))
 	if ready == 0 {
-		return 0, q.gone
+		return 0, q.Gone
 	}
 	for _, d := range q.sock.xsk.Receive(ready) {
 		i := int(d.Addr) / q.sock.size
 		end := (i + 1) * q.sock.size
 		if i >= len(q.state) || q.state[i] != filling || int(d.Addr)+int(d.Len) > end {
-			q.stats.RxErrors++
+			q.Counts.RxErrors++
 			if i < len(q.state) && q.state[i] == filling {
 				q.recycle(i)
 			}
@@ -117,20 +80,20 @@ func (q *queue) Receive(fs []driver.Frame) (n int, err error) {
 		}
 		q.state[i] = lent
 		fs[n] = driver.Frame{Data: q.sock.umem[d.Addr : d.Addr+uint64(d.Len) : end], Handle: uint64(i)}
-		q.stats.RxBytes += uint64(d.Len)
+		q.Counts.RxBytes += uint64(d.Len)
 		n++
 	}
-	q.stats.RxPackets += uint64(n)
-	q.stats.Lent += n
+	q.Counts.RxPackets += uint64(n)
+	q.Counts.Lent += n
 	q.refill()
-	q.publish()
+	q.Publish()
 	return n, nil
 }
 
 // Alloc implements driver.Queue.
 func (q *queue) Alloc(fs []driver.Frame) int {
-	defer q.leave()
-	if q.enter() != nil {
+	defer q.Leave()
+	if q.Enter() != nil {
 		return 0
 	}
 	if len(q.freeList) < len(fs) {
@@ -143,84 +106,81 @@ func (q *queue) Alloc(fs []driver.Frame) int {
 		at := i * q.sock.size
 		fs[k] = driver.Frame{Data: q.sock.umem[at:at:(at + q.sock.size)], Handle: uint64(i)}
 	}
-	q.stats.AllocShort += uint64(len(fs) - n)
-	q.stats.Lent += n
-	q.publish()
+	q.Counts.AllocShort += uint64(len(fs) - n)
+	q.Counts.Lent += n
+	q.Publish()
 	return n
 }
 
 // Transmit implements driver.Queue. The frames wait here for Flush: the library
 // would make a system call at once.
 func (q *queue) Transmit(fs []driver.Frame) (n int, err error) {
-	defer q.leave()
-	if err := q.enter(); err != nil {
+	defer q.Leave()
+	if err := q.Enter(); err != nil {
 		return 0, err
 	}
-	if q.gone != nil {
-		return 0, q.gone
+	if q.Gone != nil {
+		return 0, q.Gone
 	}
 	room := q.sock.txRing - q.sock.unsent() - len(q.txQueue)
 	for ; n < len(fs) && room > 0; n++ {
 		i := int(fs[n].Handle)
 		if !q.isLent(i) {
-			q.stats.TxErrors++ // from a caller who did not hold it
+			q.Counts.TxErrors++ // from a caller who did not hold it
 			continue
 		}
-		q.stats.Lent--
+		q.Counts.Lent--
 		data := fs[n].Data
-		at, ok := 0, false
-		if wire.FitsMTU(data, q.mtu) {
-			at, ok = offsetIn(q.sock.umem, data)
-		}
-		if !ok || at < i*q.sock.size || at+len(data) > (i+1)*q.sock.size {
-			q.stats.TxErrors++
+		at := xskqueue.OffsetIn(q.sock.umem, data)
+		if !wire.FitsMTU(data, q.mtu) || at < i*q.sock.size || at+len(data) > (i+1)*q.sock.size {
+			q.Counts.TxErrors++
 			q.recycle(i)
 			continue
 		}
 		q.state[i] = pending
 		q.txQueue = append(q.txQueue, xdp.Desc{Addr: uint64(at), Len: uint32(len(data))})
-		q.stats.TxPackets++
-		q.stats.TxBytes += uint64(len(data))
+		q.Counts.TxPackets++
+		q.Counts.TxBytes += uint64(len(data))
 		room--
 	}
-	q.stats.TxFull += uint64(len(fs) - n)
-	q.publish()
+	q.Counts.TxFull += uint64(len(fs) - n)
+	q.Publish()
 	return n, nil
 }
 
 // Release implements driver.Queue.
 func (q *queue) Release(fs []driver.Frame) {
-	defer q.leave()
-	if q.enter() != nil {
+	defer q.Leave()
+	if q.Enter() != nil {
 		return
 	}
 	for i := range fs {
 		if h := int(fs[i].Handle); q.isLent(h) {
-			q.stats.Lent--
+			q.Counts.Lent--
 			q.recycle(h)
 		}
 	}
 	q.refill()
-	q.publish()
+	q.Publish()
 }
 
 // Flush implements driver.Queue.
 func (q *queue) Flush() error {
-	defer q.leave()
-	if err := q.enter(); err != nil {
+	defer q.Leave()
+	if err := q.Enter(); err != nil {
 		return err
 	}
-	err := q.flush()
-	q.publish()
+	err := q.Send()
+	q.Publish()
 	return err
 }
 
-// flush moves pending frames into the TX ring, 32 at a time because the library
-// kicks once a call, and then kicks until the kernel has drained the ring or
-// makes no progress.
-func (q *queue) flush() error {
-	if q.gone != nil {
-		return q.gone
+// Send implements xskqueue.Rings. It moves pending frames into the TX ring, 32 at a time
+// because the library kicks once a call, and then kicks until the kernel has drained the
+// ring or makes no progress.
+func (q *queue) Send() error {
+	if q.Gone != nil {
+		return q.Gone
 	}
 	moved := 0
 	var err error
@@ -245,20 +205,20 @@ func (q *queue) flush() error {
 			break
 		}
 	}
-	q.stuck = err == nil && (len(q.txQueue) > 0 || q.sock.unsent() > 0)
+	q.Stuck = err == nil && (len(q.txQueue) > 0 || q.sock.unsent() > 0)
 	if errors.Is(err, driver.ErrDeviceGone) {
-		q.gone = err
+		q.Gone = err
 	}
-	if q.stuck {
+	if q.Stuck {
 		q.reap() // a full completion ring stops the kernel too
 	}
-	q.restock()
+	q.Recycle()
 	return err
 }
 
 // kick is one call of the library, and one system call.
 func (q *queue) kick(descs []xdp.Desc) (int, error) {
-	q.stats.Doorbells++
+	q.Counts.Doorbells++
 	return q.sock.push(descs)
 }
 
@@ -283,9 +243,9 @@ func (q *queue) reap() {
 	}
 }
 
-// restock takes completed frames back when there are many, or when the kernel is
-// short of frames to receive into.
-func (q *queue) restock() {
+// Recycle implements xskqueue.Rings. It takes frames back when many were completed, or
+// when the kernel is short of frames to receive into.
+func (q *queue) Recycle() {
 	if q.sock.xsk.NumCompleted() >= len(q.state)/reapShare || len(q.freeList) < q.sock.xsk.NumFreeFillSlots() {
 		q.reap()
 	}
@@ -319,3 +279,17 @@ func (q *queue) pop() int {
 	q.freeList = q.freeList[:len(q.freeList)-1]
 	return int(i)
 }
+
+// Kick implements xskqueue.Rings.
+func (q *queue) Kick() error {
+	_, err := q.kick(nil)
+	return err
+}
+
+// Received implements xskqueue.Rings.
+func (q *queue) Received() bool { return q.sock.xsk.NumReceived() > 0 }
+
+// CloseRings implements xskqueue.Rings. When frames are lent, the memory of all the
+// queue's frames stays with the process until it ends: the library's memory is not the
+// garbage collector's to free.
+func (q *queue) CloseRings() error { return q.sock.close(q.Counts.Lent > 0) }

@@ -16,7 +16,7 @@ import (
 	"github.com/asavie/xdp"
 	"golang.org/x/sys/unix"
 
-	"shardnet/driver"
+	"shardnet/driver/internal/xskqueue"
 )
 
 // kickBatch is how many frames one sendto moves in copy mode (TX_BATCH_SIZE in
@@ -161,21 +161,7 @@ func sendError(p any) error {
 	if convErr != nil {
 		panic(p)
 	}
-	return classify(unix.Errno(number))
-}
-
-// classify says what a failed sendto means, as xsk_sendmsg in net/xdp/xsk.c has
-// it. Nil is a device that is busy, to be kicked again later.
-func classify(errno unix.Errno) error {
-	switch errno {
-	case unix.EAGAIN, unix.EBUSY, unix.ENOBUFS, unix.EINTR, unix.ENOMEM:
-		return nil
-	case unix.ENETDOWN: // bound, interface not up
-		return fmt.Errorf("send: %w", driver.ErrLinkDown)
-	case unix.ENXIO: // no longer bound: the interface was unregistered
-		return fmt.Errorf("send: %w", driver.ErrDeviceGone)
-	}
-	return fmt.Errorf("send: %w", errno)
+	return xskqueue.SendError(unix.Errno(number))
 }
 
 // unsent is how many frames lie in the TX ring, not yet taken by the kernel.
