@@ -32,7 +32,7 @@ var foreignNames = map[string]bool{
 
 // standardPackages are the packages of Go's library that pages name members of.
 var standardPackages = map[string]bool{
-	"bytes": true, "context": true, "errors": true, "http": true, "io": true, "net": true, "netip": true, "os": true,
+	"bytes": true, "context": true, "crypto": true, "errors": true, "http": true, "io": true, "net": true, "netip": true, "os": true,
 	"runtime": true, "sync": true, "testing": true, "time": true,
 }
 
@@ -101,7 +101,7 @@ func TestDocs(t *testing.T) {
 //     expression, and passed over; but for "()" at the end, which is dropped
 //   - a path (it has a '/') must exist, seen from the top of the repository; a bare
 //     file name (foo.go) must exist somewhere; '*' is a wildcard. An import path of
-//     somebody else's, with a dot before the first '/', is passed over
+//     somebody else's, with a dot before the first '/' or of Go's library, is passed over
 //   - "TestX/case" and "BenchmarkX/case" name the function
 //   - a.b and a.b.c must be a member of a package or a type of ours, except for those
 //     of standardPackages and foreignNames
@@ -194,7 +194,8 @@ func isTestName(s string) bool {
 
 func (idx *nameIndex) checkPath(s string) error {
 	first, _, below := strings.Cut(s, "/")
-	if !pathLike.MatchString(s) || below && strings.Contains(strings.TrimPrefix(first, "."), ".") || madePaths[s] {
+	isForeign := below && (strings.Contains(strings.TrimPrefix(first, "."), ".") || standardPackages[first])
+	if !pathLike.MatchString(s) || isForeign || madePaths[s] {
 		return nil
 	}
 	s = strings.TrimPrefix(strings.TrimSuffix(strings.TrimSuffix(s, "/"), "/..."), "./")
@@ -269,7 +270,7 @@ func TestCheckPage(t *testing.T) {
 		{"`Opener.Open`, `Pile.Push`, `Pile.top`", ""},
 		{"`allBoxes`, `MaxBoxes`, `TestBox`, `TestBox/some case`", ""},
 		{"`box.go`, `box/box.go`, `box`, `box/`, `box/...`, `box/*.go`, `cmd/tool`, `box/testdata/list.md`", ""},
-		{"`--box=Gone`, `tool Gone.Now`, `net.Conn`, `gvisor.dev/gvisor/pkg/tcpip`, `SO_REUSEPORT`, `word`", ""},
+		{"`--box=Gone`, `tool Gone.Now`, `net.Conn`, `net/http`, `gvisor.dev/gvisor/pkg/tcpip`, `SO_REUSEPORT`, `word`", ""},
 		{"```\n`Gone.Now`\n```", ""},
 		{"`Box.Shut`", "Box has no Shut"},
 		{"`box.Lid`", "package box has no Lid"},

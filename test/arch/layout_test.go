@@ -15,6 +15,7 @@ import (
 var topLevel = map[string]bool{
 	"driver": true, "stack": true, "socketapi": true, "apps": true, "cmd": true, "internal": true, "test": true,
 	"go.mod": true, "go.sum": true, "Makefile": true, "README.md": true, "ARCHITECTURE.md": true, "BENCHMARKS.md": true, "LICENSE": true,
+	"CONTRIBUTING.md": true, "SECURITY.md": true, "CHANGELOG.md": true,
 }
 
 // TestTopLevel keeps the top of the repository to what its reader expects.
