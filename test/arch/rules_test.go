@@ -53,6 +53,11 @@ var importRules = []importRule{
 		why: "a driver moves frames, under any stack",
 	},
 	{
+		folder: "stack/internal/frametest",
+		allow:  []string{module + "/driver/wire", "github.com/google/gopacket/..."},
+		why:    "frames for tests are made by gopacket, which the stack itself must not use",
+	},
+	{
 		folder: "stack/...",
 		// x/time/rate is in the signature of netstack's SetICMPLimit.
 		allow: []string{module + "/driver", module + "/driver/rss", module + "/driver/wire", module + "/stack/...", gvisor + "/...", "golang.org/x/sys/...", "golang.org/x/time/rate"},
