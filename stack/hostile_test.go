@@ -11,9 +11,9 @@ import (
 	"github.com/google/gopacket"
 	"github.com/google/gopacket/layers"
 
-	"shardnet/stack"
 	"shardnet/stack/drop"
 	"shardnet/stack/flow"
+	"shardnet/stack/internal/frametest"
 )
 
 func heapMiB() float64 {
@@ -244,6 +244,6 @@ func FuzzFrames(f *testing.F) {
 func mended(frame []byte, to net.HardwareAddr) []byte {
 	b := append([]byte(nil), frame...)
 	copy(b, to)
-	stack.FixChecksums(b)
+	frametest.FixChecksums(b)
 	return b
 }

@@ -14,6 +14,7 @@ import (
 	"shardnet/stack"
 	"shardnet/stack/drop"
 	"shardnet/stack/flow"
+	"shardnet/stack/internal/frametest"
 )
 
 // rawPeer sits on the other end of the cable with no stack: it sends frames as
@@ -164,25 +165,7 @@ func (p *rawPeer) ping(seq uint16) {
 // frameOf builds a frame, lengths and checksums filled in.
 func frameOf(t testing.TB, ls ...gopacket.SerializableLayer) []byte {
 	t.Helper()
-	for i, l := range ls {
-		if i == 0 {
-			continue
-		}
-		if n, ok := ls[i-1].(gopacket.NetworkLayer); ok {
-			if s, ok := l.(interface {
-				SetNetworkLayerForChecksum(gopacket.NetworkLayer) error
-			}); ok {
-				if err := s.SetNetworkLayerForChecksum(n); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-	}
-	buf := gopacket.NewSerializeBuffer()
-	if err := gopacket.SerializeLayers(buf, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ls...); err != nil {
-		t.Fatal(err)
-	}
-	return buf.Bytes()
+	return frametest.Serialize(t, ls...)
 }
 
 // rawServer starts a stack of shards shards with an echo service, and a raw peer

@@ -32,7 +32,7 @@ echo "$list" | awk '
 ' | while read -r pkg target; do
 	many=$time
 	case "$time $pkg/$target" in
-	*x\ shardnet/stack/FuzzGRO | *x\ shardnet/stack/FuzzDatagramQueue | *x\ shardnet/stack/tcp/*)
+	*x\ shardnet/stack/internal/netstack/FuzzGRO | *x\ shardnet/stack/internal/udp/FuzzDatagramQueue | *x\ shardnet/stack/tcp/*)
 		# Each input is a whole batch, or a conversation: hundreds a second, not thousands.
 		many=$((${time%x} / 40))x
 		;;

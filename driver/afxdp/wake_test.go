@@ -15,7 +15,6 @@ import (
 	"shardnet/driver/internal/wiretest"
 	"shardnet/driver/internal/xskqueue"
 	"shardnet/internal/netlab"
-	"shardnet/test/netlab"
 )
 
 // lost is how long a turn may take before its wake-up counts as lost. A Wait

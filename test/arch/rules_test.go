@@ -60,6 +60,11 @@ var importRules = []importRule{
 		why: "a driver moves frames, under any stack",
 	},
 	{
+		folder: "stack/internal/frametest",
+		allow:  []string{module + "/driver/wire", "github.com/google/gopacket/..."},
+		why:    "frames for tests are made by gopacket, which the stack itself must not use",
+	},
+	{
 		folder: "stack/flow/...",
 		why:    "the contract holds no code of the stack, so that a fake of it needs none",
 	},

@@ -17,11 +17,11 @@ func NIC(iface, address string) (*stack.Stack, error) {
 	if err != nil {
 		return nil, err
 	}
-	dev, err := afxdp.Open(&afxdp.Config{Interface: iface, Addresses: []netip.Addr{prefix.Addr()}})
+	dev, err := afxdp.Open(&afxdp.Config{Interface: iface, Addresses: []netip.Prefix{prefix}})
 	if err != nil {
 		return nil, err
 	}
-	return stack.New(dev, &stack.Config{Addresses: []netip.Prefix{prefix}})
+	return stack.New(dev, nil)
 }
 
 // ServerIP is the address of Pair's server.

@@ -1,4 +1,4 @@
-package stack
+package frametest
 
 import (
 	"encoding/binary"
