@@ -22,7 +22,7 @@ import (
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/link"
 
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 	"shardnet/test/testutil"
 )
 

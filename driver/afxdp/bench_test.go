@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"shardnet/driver/internal/wiretest"
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 )
 
 // BenchmarkPingPong sends packets to a reflector at the other end and back: see

@@ -6,7 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"shardnet/driver"
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 )
 
 // TestBusyPoll sees that the kernel was asked for busy polling, and that Receive

@@ -5,7 +5,7 @@ import (
 	"testing"
 
 	"shardnet/driver/drivertest"
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 )
 
 // TestConformance runs the suite with this driver at both ends of a veth pair.

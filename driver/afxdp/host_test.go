@@ -19,7 +19,7 @@ import (
 
 	"shardnet/driver"
 	"shardnet/driver/internal/wiretest"
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 )
 
 // hostAndPeer is a link whose ends both have kernel addresses, 198.18.0.3 and .4,

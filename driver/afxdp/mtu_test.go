@@ -11,7 +11,7 @@ import (
 
 	"shardnet/driver"
 	"shardnet/driver/internal/wiretest"
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 )
 
 // At each MTU a frame as long as it allows gets through both ways, in as much

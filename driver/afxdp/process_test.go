@@ -17,7 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 )
 
 // helperInterface, in the environment, makes the test binary a helper process: it

@@ -15,7 +15,7 @@ import (
 
 	"shardnet/driver"
 	"shardnet/driver/wire"
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 )
 
 // segmentSpec is a TCP segment of a test.

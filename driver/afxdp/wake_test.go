@@ -14,7 +14,7 @@ import (
 	"shardnet/driver"
 	"shardnet/driver/internal/wiretest"
 	"shardnet/driver/internal/xskqueue"
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 )
 
 // lost is how long a turn may take before its wake-up counts as lost. A Wait

@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"shardnet/driver/internal/wiretest"
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 )
 
 // BenchmarkPingPong is that of driver/afxdp on the library's rings: see

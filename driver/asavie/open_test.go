@@ -14,7 +14,7 @@ import (
 
 	"shardnet/driver"
 	"shardnet/driver/internal/wiretest"
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 )
 
 // openIn opens in the interface's namespace.

@@ -10,7 +10,7 @@ import (
 	"github.com/asavie/xdp"
 	"golang.org/x/sys/unix"
 
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 )
 
 var testSocketOptions = xdp.SocketOptions{

@@ -13,7 +13,7 @@ import (
 // topLevel is what may lie at the top of the repository, beside dotfiles. The
 // values say whether it must be there.
 var topLevel = map[string]bool{
-	"driver": true, "stack": true, "socketapi": true, "apps": true, "cmd": true, "internal": true, "test": true,
+	"driver": true, "stack": true, "socketapi": true, "apps": true, "cmd": true, "test": true,
 	"go.mod": true, "go.sum": true, "Makefile": true, "README.md": true, "ARCHITECTURE.md": true, "BENCHMARKS.md": true, "LICENSE": true,
 	"CONTRIBUTING.md": true, "SECURITY.md": true, "CHANGELOG.md": true,
 }

@@ -53,10 +53,15 @@ var importRules = []importRule{
 		why:    "the in-memory NIC computes RSS as a NIC does, and knows nothing of the stack above it",
 	},
 	{
+		folder: "driver/netlab/...",
+		allow:  []string{"github.com/vishvananda/...", "golang.org/x/sys/..."},
+		why:    "a lab is a network of the kernel's, for tests and the command: it knows nothing of the stack",
+	},
+	{
 		folder: "driver/...",
 		allow:  []string{"..."},
 		deny: []string{gvisor + "/...", module + "/stack/...",
-			module + "/socketapi/...", module + "/apps/...", module + "/cmd/...", module + "/internal/...", module + "/test/..."},
+			module + "/socketapi/...", module + "/apps/...", module + "/cmd/...", module + "/driver/netlab", module + "/test/..."},
 		why: "a driver moves frames, under any stack",
 	},
 	{
@@ -147,11 +152,6 @@ var importRules = []importRule{
 		allow:  []string{"..."},
 		deny:   []string{gvisor + "/...", module + "/test/..."},
 		why:    "the command wires packages together; gVisor's types and errors end in stack, and what is under test/ is for tests",
-	},
-	{
-		folder: "internal/netlab/...",
-		allow:  []string{"github.com/vishvananda/...", "golang.org/x/sys/..."},
-		why:    "a lab is a network of the kernel's, for tests and the command: it knows nothing of the stack",
 	},
 	{
 		folder: "test/testutil/...",

@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"shardnet/driver/asavie"
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 	"shardnet/socketapi"
 	"shardnet/stack"
 	"shardnet/test/testutil"

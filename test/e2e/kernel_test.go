@@ -14,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 	"shardnet/socketapi"
 	"shardnet/stack"
 	"shardnet/stack/drop"

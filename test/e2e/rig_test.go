@@ -16,7 +16,7 @@ import (
 	"shardnet/driver"
 	"shardnet/driver/afxdp"
 	"shardnet/driver/asavie"
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 	"shardnet/socketapi"
 	"shardnet/stack"
 )

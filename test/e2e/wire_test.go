@@ -12,7 +12,7 @@ import (
 	"shardnet/driver"
 	"shardnet/driver/afxdp"
 	"shardnet/driver/fault"
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 	"shardnet/stack/flow"
 )
 

@@ -16,7 +16,7 @@ import (
 	"github.com/google/gopacket/layers"
 	"golang.org/x/sys/unix"
 
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 )
 
 // rawPeer is a packet socket that stands for all hosts of the link but the target: it

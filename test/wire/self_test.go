@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 )
 
 // TestWrongExpectationFails holds scripts against the kernel that are wrong in one line

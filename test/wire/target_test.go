@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"shardnet/driver/afxdp"
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 	"shardnet/socketapi"
 	"shardnet/stack"
 	"shardnet/stack/flow"

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 )
 
 // theme is the scripts of one file.

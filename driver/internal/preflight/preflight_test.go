@@ -14,7 +14,7 @@ import (
 
 	"shardnet/driver"
 	"shardnet/driver/internal/xdpprog"
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 )
 
 func TestCheck(t *testing.T) {

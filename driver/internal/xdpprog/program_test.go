@@ -16,7 +16,7 @@ import (
 	"github.com/google/gopacket/layers"
 	"github.com/vishvananda/netlink"
 
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 )
 
 const (

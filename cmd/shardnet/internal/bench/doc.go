@@ -2,7 +2,7 @@
 // comes, and other servers, in one run: "shardnet bench".
 //
 // As root it makes two network namespaces with a veth pair of one queue between
-// them (package internal/netlab). On one end is the load generator (package rawload)
+// them (package driver/netlab). On one end is the load generator (package rawload)
 // on an AF_XDP socket, with a CPU of its own; on the other, one after the other,
 // every kind of server, each a process of its own pinned to another CPU: this
 // same program as "shardnet bench-server", told what to do over its standard

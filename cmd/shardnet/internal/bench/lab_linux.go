@@ -14,7 +14,7 @@ import (
 	"shardnet/cmd/shardnet/internal/rawload"
 	"shardnet/driver"
 	"shardnet/driver/afxdp"
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 )
 
 // lab is the place that needs root: a veth pair of one queue between two

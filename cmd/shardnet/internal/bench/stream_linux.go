@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"shardnet/cmd/shardnet/internal/rawload"
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 )
 
 // What the kernel does in large pieces shows only where both ends do it: no XDP

@@ -3,7 +3,7 @@
 // kernel sockets in another network namespace, every answer verified.
 //
 // As root it makes the namespaces and the veth pair between them (package
-// internal/netlab), runs each server as a process of its own, this same program, and
+// driver/netlab), runs each server as a process of its own, this same program, and
 // removes everything again, however it ends. Without root it serves on a cable in
 // memory and asks from its other end, and the kernel's sockets are asked over
 // loopback: it says so on its first line.

@@ -15,7 +15,7 @@ import (
 	"time"
 
 	"shardnet/cmd/shardnet/internal/load"
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 )
 
 // Addresses of the lab: the client's, our server's, and the kernel's as a server.

@@ -15,7 +15,7 @@ import (
 	"shardnet/apps/memcached"
 	"shardnet/driver"
 	"shardnet/driver/afxdp"
-	"shardnet/internal/netlab"
+	"shardnet/driver/netlab"
 	"shardnet/socketapi"
 	"shardnet/stack"
 	"shardnet/test/testutil"
