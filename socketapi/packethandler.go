@@ -20,14 +20,14 @@ type PacketHandler interface {
 	OnPacket(p *Packet)
 }
 
-// Packet is a UDP datagram in the frame it came in, and the means to answer it.
+// Packet is a UDP datagram in the frame it came in, and the means to reply to it.
 type Packet = flow.Datagram
 
 // HandlePacket serves UDP datagrams with h: it opens a socket on every shard of st,
 // or on none. Network and address are as for ListenPacket, and so are the errors.
 // The Server is closed by its Close, or with the stack.
 //
-// A whole, plain datagram (no fragment, no IP options) is answered in the frame it
+// A whole, plain datagram (no fragment, no IP options) gets its reply in the frame it
 // came in and never meets the network stack; others take the longer way.
 func HandlePacket(st *stack.Stack, network, address string, h PacketHandler) (*Server, error) {
 	var lc ListenConfig

@@ -176,7 +176,7 @@ func (sh *Shard) run() {
 			sh.woken.Store(0)
 			if yield {
 				// Let the application goroutines that were woken run, here and now:
-				// they are on this processor's run queue, and what they answer
+				// they are on this processor's run queue, and what they reply
 				// leaves in this turn, in one packet with the acknowledgement.
 				sh.counters.Inc(counter.Yields)
 				if sh.running.Task != nil {

@@ -12,7 +12,7 @@ import (
 //
 // An extent is a run of 32-byte units within one segment, named by a ref: the
 // number of its first unit. It begins with a word that holds its length and two
-// flags (boundary tags), so that a freed extent coalesces with free neighbours.
+// flags (boundary tags), so that a freed extent coalesces with free neighbors.
 // Free extents are in lists by size, with a bit set for each list that is not
 // empty: taking and freeing cost the same however full the arena is.
 //
@@ -161,7 +161,7 @@ func (a *arena) cut(r ref, n uint32) ref {
 	return r
 }
 
-// release frees extent r, and coalesces it with its free neighbours.
+// release frees extent r, and coalesces it with its free neighbors.
 func (a *arena) release(r ref) {
 	h := a.head(r)
 	n := h.units()
@@ -186,7 +186,7 @@ func (a *arena) release(r ref) {
 	a.setPrevFree(r, n, true)
 }
 
-// pushFree makes units [r, r+n) a free extent. Its neighbours are in use.
+// pushFree makes units [r, r+n) a free extent. Its neighbors are in use.
 func (a *arena) pushFree(r ref, n uint32) {
 	h := a.head(r)
 	h.setWord(n)

@@ -255,7 +255,7 @@ func testHeldFrames(r *rig) {
 }
 
 // testUnsendable: frames that can't be sent are taken, counted, recycled and never
-// arrive; their neighbours do.
+// arrive; their neighbors do.
 func testUnsendable(r *rig) {
 	rounds := r.a.stats().Frames/2 + 1 // more bad frames than there are
 	bad := 0

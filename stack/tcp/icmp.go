@@ -13,9 +13,9 @@ const (
 	// ICMPUnreachable: network or host unreachable, time exceeded and the like,
 	// which may pass.
 	ICMPUnreachable
-	// ICMPNoNeighbour: this host found that the next hop does not answer. No message
+	// ICMPNoNeighbor: this host found that the next hop does not answer. No message
 	// arrived that could be forged.
-	ICMPNoNeighbour
+	ICMPNoNeighbor
 )
 
 // ICMP takes an ICMP error that quotes one of our segments: its tuple, seen from our side, and its
@@ -38,7 +38,7 @@ func (e *Engine) ICMP(now int64, t *Tuple, seq uint32, kind ICMPKind, mtu int) b
 		return c.pathMTU(seqNum(seq), mtu)
 	case kind == ICMPRefused && c.state == StateSynSent:
 		c.fail(syscall.ECONNREFUSED)
-	case kind == ICMPNoNeighbour && c.state == StateSynSent:
+	case kind == ICMPNoNeighbor && c.state == StateSynSent:
 		c.fail(syscall.EHOSTUNREACH)
 	default:
 		// RFC 5927 section 5.2: an error on an established connection may pass. If it

@@ -231,7 +231,7 @@ func (s *script) pass(d time.Duration) {
 }
 
 func (s *script) icmp(f []string) {
-	kind := map[string]ICMPKind{"toobig": ICMPTooBig, "refused": ICMPRefused, "unreachable": ICMPUnreachable, "noneighbour": ICMPNoNeighbour}[f[0]]
+	kind := map[string]ICMPKind{"toobig": ICMPTooBig, "refused": ICMPRefused, "unreachable": ICMPUnreachable, "noneighbour": ICMPNoNeighbor}[f[0]]
 	seq, mtu, want := s.number(f[1]), 0, true
 	for _, a := range f[2:] {
 		if a == "ignored" {

@@ -9,7 +9,7 @@ import (
 
 // groups keeps an interface a member of Ethernet multicast groups. The kernel
 // does not know the stack's IPv6 addresses and so never joins their
-// solicited-node groups: a NIC whose filter is not open would drop neighbour
+// solicited-node groups: a NIC whose filter is not open would drop neighbor
 // solicitations before XDP sees them. The membership belongs to a packet socket
 // that receives nothing, and so ends with the process.
 type groups struct {

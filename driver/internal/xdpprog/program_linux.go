@@ -58,7 +58,7 @@ type Counts struct {
 // Attach loads the program, tells it the addresses it redirects, and attaches it
 // to an interface of the calling thread's network namespace. Nothing is
 // redirected before SetSocket. The interface also joins the solicited-node
-// multicast groups of the IPv6 addresses, so that its filter lets neighbour
+// multicast groups of the IPv6 addresses, so that its filter lets neighbor
 // solicitations for them through.
 //
 // With frags the program also takes frames in several buffers, as a large MTU

@@ -230,7 +230,7 @@ func TestAttachLeavesAnothersProgram(t *testing.T) {
 	}
 }
 
-// The interface listens to the groups that neighbour solicitations for the
+// The interface listens to the groups that neighbor solicitations for the
 // stack's addresses come on, while the program is attached and no longer.
 func TestAttachJoinsSolicitedNodeGroups(t *testing.T) {
 	a, _ := netlab.Pair(t, netlab.End{}, netlab.End{}, netlab.LinkConfig{})

@@ -63,7 +63,7 @@ func (f *TCP) dialFrom(local, remote netip.AddrPort, opt flow.SocketOptions, sha
 		return nil, err
 	}
 	d := &dialed{port: port}
-	// The SYN leaves with the loop's next flush: the answer can't come before the
+	// The SYN leaves with the loop's next flush: the reply can't come before the
 	// port is known to be this shard's.
 	if local.Port() != 0 && f.cfg.Steering.Shards() > 1 && f.cfg.Steering.Pin(wire.ProtoTCP, port.Number(), f.cfg.Shard.Index()) {
 		d.pinned = port.Number()

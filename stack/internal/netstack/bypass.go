@@ -105,7 +105,7 @@ func (e *ipv6Output) WritePacket(r *stack.Route, params stack.NetworkHeaderParam
 
 // sendSegment writes pkt, TCP's header and payload, into TX frames of its own. It
 // returns false, having changed nothing, when pkt must take the usual way: another
-// protocol, a next hop that is not known, packets before it, no frame left, or a
+// protocol, a neighbor that is not known, packets before it, no frame left, or a
 // segment longer than the MTU. It is called on whatever goroutine sends, with the
 // connection's lock held.
 func (n *Netstack) sendSegment(r *stack.Route, params *stack.NetworkHeaderParams, pkt *stack.PacketBuffer) bool {

@@ -76,7 +76,7 @@ func (n *Netstack) unboundEndpoint(proto tcpip.TransportProtocolNumber, v4 bool,
 }
 
 // dialEndpoint creates a socket for a connection to remote: bound to local, or to
-// a local port whose answers come to this shard, or unbound, for Connect to choose
+// a local port whose replies come to this shard, or unbound, for Connect to choose
 // from the shard's ports one that is free towards remote. pinned is the port that
 // steering was told of, or 0.
 func (n *Netstack) dialEndpoint(proto tcpip.TransportProtocolNumber, local, remote netip.AddrPort, opt flow.SocketOptions, wq *waiter.Queue) (ep tcpip.Endpoint, pinned uint16, err error) {

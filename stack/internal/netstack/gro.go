@@ -20,7 +20,7 @@ const maxRun = 64
 // Segments are merged as Linux's tcp_gro_receive does it: same addresses, ports,
 // acknowledgement, window, options (the timestamps may differ in nothing), TTL and
 // class, no flag but ACK, and PSH on the last; each begins where the one before
-// ended, and all but the last are of the first one's length. Only neighbours in the
+// ended, and all but the last are of the first one's length. Only neighbors in the
 // batch are merged, so nothing is ever reordered. The loop alone uses it.
 type groRun struct {
 	frames [maxRun][]byte

@@ -78,7 +78,7 @@ func (n *Netstack) icmpError(local, remote tcpip.Address, e stack.TransportError
 		kind = tcp.ICMPRefused
 	default:
 		if len(pkt.LinkHeader().Slice()) == 0 {
-			kind = tcp.ICMPNoNeighbour // netstack found so itself: no packet came in
+			kind = tcp.ICMPNoNeighbor // netstack found so itself: no packet came in
 		}
 	}
 	n.cfg.Engine.SlowError(t, binary.BigEndian.Uint32(quoted[4:]), kind, mtu)

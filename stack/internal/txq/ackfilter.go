@@ -10,7 +10,7 @@ import (
 
 // ackFilter drops, from the frames of one turn, pure ACKs that a later segment of
 // the same connection makes superfluous. Netstack acknowledges each time it has
-// drained a connection, before the application answers; the answer says the same
+// drained a connection, before the application replies; the reply says the same
 // again. Dropping the first of the two halves what is sent, and what the peer
 // must process.
 //
