@@ -56,14 +56,14 @@ type Config struct {
 	// queue at an MTU of 9000.
 	RxRing, TxRing, Frames int
 
-	// NoSegmentation has every frame sent by the TX ring. Otherwise, in the modes
+	// NoSegmentation sends every frame by the TX ring. Otherwise, in the modes
 	// that copy and on an interface with one queue, TCP segments in a row leave as
 	// one packet by a packet socket, which the kernel, or the NIC, cuts again: that
 	// takes a bulk sender about half the time.
 	NoSegmentation bool
 
-	// BusyPoll has the kernel's receive work for a queue done by its owner, in
-	// Receive, rather than by the interrupt (SO_PREFER_BUSY_POLL, Linux 5.11:
+	// BusyPoll moves the kernel's receive work for a queue from the interrupt to the
+	// queue's owner, who does it in Receive (SO_PREFER_BUSY_POLL, Linux 5.11:
 	// Documentation/networking/napi.rst). It keeps that work on the owner's CPU.
 	// It takes effect where the interface's interrupts are held back, by its
 	// napi_defer_hard_irqs and gro_flush_timeout in sysfs, which are the
