@@ -67,8 +67,8 @@ func (s *Session) metaKey(manyFlags string) (fault string) {
 }
 
 // metaParse reads the flags, which begin with word start, and decodes the key.
-// Parsing goes on behind a bad argument, and the last fault counts (but for F's,
-// which gives way to any other); not so behind a flag that is unknown or comes
+// Parsing goes on after a bad argument, and the last fault is the one returned, except
+// that F's gives way to any other. Parsing ends at a flag that is unknown or comes
 // twice.
 func (s *Session) metaParse(start int, f *metaFlags) (fault string) {
 	var seen [2]uint64

@@ -81,7 +81,7 @@ func (srv *Server) ServeTCP(l net.Listener) error {
 // closed by force, and ctx's error is returned.
 func (srv *Server) Shutdown(ctx context.Context) error { return srv.group.Shutdown(ctx) }
 
-// Close closes everything at once, but for the store.
+// Close closes everything at once, except the store.
 func (srv *Server) Close() error { return srv.group.Close() }
 
 // Buffers of a connection begin small, so that a hundred thousand idle ones are

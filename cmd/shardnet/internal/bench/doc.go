@@ -7,11 +7,11 @@
 // every kind of server, each a process of its own pinned to another CPU: this
 // same program as "shardnet bench-server", told what to do over its standard
 // input, so that it ends with the process that started it. For the servers on the
-// kernel's sockets the kernel's receive work is steered to the server's CPU (RPS),
-// where a NIC's interrupt affinity would have it; veth has it done by the sender,
-// which would give those servers a second core. The row kernel-norps shows that.
-// The kernel's segmentation offloads are off, but for the row kernel-offload, which
-// has kernel sockets in place of the generator: see stream_linux.go.
+// kernel's sockets the kernel's receive work is steered to the server's CPU (RPS), as
+// a NIC's interrupt affinity would do. On veth the sender would do it, which gives
+// those servers a second core. The row kernel-norps shows that. The kernel's
+// segmentation offloads are off, except in the row kernel-offload, which has kernel
+// sockets in place of the generator: see stream_linux.go.
 //
 // Servers take turns within each repetition, so that what else happens on the
 // machine meets all of them. What a server's CPU, heap and memory were used for is

@@ -41,7 +41,7 @@ const (
 	KernelOffload = report.KernelOffload
 )
 
-// kinds are all there are, but for peers.
+// kinds are all kinds of server, except peers.
 var kinds = []string{Reflector, Handler, HandlerFast, Conn, ConnFast, Netstack, Kernel, KernelNoRPS, KernelOffload, MemcachedC}
 
 // kernelSockets reports whether the kind of server is ours on the kernel's sockets.
