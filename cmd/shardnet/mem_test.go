@@ -37,10 +37,10 @@ func TestMemory(t *testing.T) {
 		{"echo on net.Conn", []string{"echo", "--tcp", "fast", "--api", "conn", "--tcp-memory", "16"}, []string{"echo tcp", "echo udp"}, nil, "conn"},
 		{"memcached", []string{"memcached", "--udp", "-m", "16"}, []string{"memcached tcp", "memcached udp"}, nil, "handler"},
 		{"memcached on net.Conn", []string{"memcached", "--udp", "-m", "16", "--api", "conn"}, []string{"memcached tcp", "memcached udp"}, nil, "conn"},
-		{"echo on netstack", []string{"echo", "--tcp", "netstack"}, []string{"echo tcp", "echo udp"}, nil, "handler"},
-		{"echo on netstack and net.Conn", []string{"echo", "--api", "conn", "--tcp", "netstack"}, []string{"echo tcp", "echo udp"}, nil, "conn"},
+		{"echo on netstack", []string{"echo", "--tcp", "netstack"}, []string{"echo tcp", "echo udp"}, "inline", "handler"},
+		{"echo on netstack and net.Conn", []string{"echo", "--api", "conn", "--tcp", "netstack"}, []string{"echo tcp", "echo udp"}, "inline", "conn"},
 		{"echo on another subnet, not polling", []string{"echo", "-a", "198.19.1.9/29", "--gateway", "198.19.1.10", "-p", "9999", "--spin", "0"}, []string{"echo tcp", "echo udp"}, nil, "handler"},
-		{"memcached on netstack", []string{"memcached", "--tcp", "netstack", "--udp", "-m", "16"}, []string{"memcached tcp", "memcached udp"}, nil, "handler"},
+		{"memcached on netstack", []string{"memcached", "--tcp", "netstack", "--udp", "-m", "16"}, []string{"memcached tcp", "memcached udp"}, "inline", "handler"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			r := run(t, (*exec.Cmd).Start, append(tc.args, "--driver", "mem", "--json", "--shards", "2")...)

@@ -2,7 +2,6 @@ package afxdp
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 
@@ -57,14 +56,14 @@ type Config struct {
 	// queue at an MTU of 9000.
 	RxRing, TxRing, Frames int
 
-	// NoSegmentation has every frame sent by the TX ring. Otherwise, in the modes
+	// NoSegmentation sends every frame by the TX ring. Otherwise, in the modes
 	// that copy and on an interface with one queue, TCP segments in a row leave as
 	// one packet by a packet socket, which the kernel, or the NIC, cuts again: that
 	// takes a bulk sender about half the time.
 	NoSegmentation bool
 
-	// BusyPoll has the kernel's receive work for a queue done by its owner, in
-	// Receive, rather than by the interrupt (SO_PREFER_BUSY_POLL, Linux 5.11:
+	// BusyPoll moves the kernel's receive work for a queue from the interrupt to the
+	// queue's owner, who does it in Receive (SO_PREFER_BUSY_POLL, Linux 5.11:
 	// Documentation/networking/napi.rst). It keeps that work on the owner's CPU.
 	// It takes effect where the interface's interrupts are held back, by its
 	// napi_defer_hard_irqs and gro_flush_timeout in sysfs, which are the
@@ -74,32 +73,15 @@ type Config struct {
 
 // Mode is how frames pass between NIC and process. Whatever is asked for, what is
 // in force is Info().Mode.
-type Mode uint8
+type Mode = preflight.Mode
 
 // The modes. All but Auto are got exactly, or Open fails.
 const (
-	Auto     Mode = iota // the first of the following that works
-	ZeroCopy             // native XDP, the NIC reads and writes the frames
-	Copy                 // native XDP, the kernel copies
-	Generic              // XDP after the kernel has made its packet; any NIC
+	Auto     = preflight.Auto     // the first of the following that works
+	ZeroCopy = preflight.ZeroCopy // native XDP, the NIC reads and writes the frames
+	Copy     = preflight.Copy     // native XDP, the kernel copies
+	Generic  = preflight.Generic  // XDP after the kernel has made its packet; any NIC
 )
-
-// String returns the mode's name.
-func (m Mode) String() string {
-	switch m {
-	case Auto:
-		return "auto"
-	case ZeroCopy:
-		return "native zero-copy"
-	case Copy:
-		return "native copy"
-	case Generic:
-		return "generic copy"
-	}
-	return fmt.Sprintf("Mode(%d)", uint8(m))
-}
-
-const defaultRing = 2048
 
 // resolve fills in what was left zero, and checks the rest but the interface.
 func (c *Config) resolve() (Config, error) {
@@ -108,20 +90,8 @@ func (c *Config) resolve() (Config, error) {
 	}
 	r := *c
 	r.Addresses = slices.Clone(c.Addresses)
-	if r.RxRing == 0 {
-		r.RxRing = defaultRing
-	}
-	if r.TxRing == 0 {
-		r.TxRing = defaultRing
-	}
-	if r.Frames == 0 {
-		r.Frames = 2*r.RxRing + r.TxRing
-	}
-	if err := preflight.Rings(r.RxRing, r.TxRing, r.Frames); err != nil {
+	if err := preflight.Queue(&r.RxRing, &r.TxRing, &r.Frames, r.Mode); err != nil {
 		return Config{}, err
-	}
-	if r.Mode > Generic {
-		return Config{}, fmt.Errorf("unknown mode %d", r.Mode)
 	}
 	return r, nil
 }

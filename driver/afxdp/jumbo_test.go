@@ -29,8 +29,8 @@ func newJumboRig(t *testing.T) *jumboRig {
 	return &jumboRig{T: t, s: s, q: newQueue(s, l, 9000, false), l: l, fs: make([]driver.Frame, 4)}
 }
 
-// arrive has the kernel receive a packet in descriptors of these lengths, but for
-// the last whole many, and returns its bytes.
+// arrive receives, in the kernel's place, a packet in descriptors of these lengths, and
+// returns its bytes. The last descriptors, as many as are missing, do not come.
 func (r *jumboRig) arrive(lengths []int, missing int) (packet []byte) {
 	r.Helper()
 	for i, n := range lengths {

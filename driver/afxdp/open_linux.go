@@ -150,20 +150,9 @@ func openMode(c Config, link *preflight.Link, l layout, mode Mode) (_ *Device, e
 			return nil, err
 		}
 	}
-	d.info = driver.Info{
-		Driver:    "afxdp",
-		Interface: link.Name,
-		Mode:      mode.String(),
-		MAC:       link.MAC,
-		MTU:       link.MTU,
-		Queues:    link.Queues,
-		FrameSize: l.frameSize(),
-		RxRing:    c.RxRing,
-		TxRing:    c.TxRing,
-		Offloads:  driver.Offloads{RxChecksumPartial: link.ChecksumPartial()},
-		RSS:       link.RSS(),
-		Addresses: c.Addresses,
-	}
+	d.info = link.Info("afxdp", mode)
+	d.info.FrameSize, d.info.RxRing, d.info.TxRing = l.frameSize(), c.RxRing, c.TxRing
+	d.info.Addresses = c.Addresses
 	return d, nil
 }
 

@@ -27,7 +27,7 @@ type queue struct {
 	frameSize int // of a frame of one chunk
 	mtu       int
 	zeroCopy  bool
-	busyPoll  bool       // Receive has the kernel do its receive work
+	busyPoll  bool       // Receive makes the kernel do its receive work
 	segments  *segmenter // nil: every frame goes by the ring
 
 	// The owner's, between Enter and Leave.

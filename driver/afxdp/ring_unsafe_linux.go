@@ -85,14 +85,14 @@ func registerUMEM(fd int, mem []byte, chunkSize int) error {
 	return nil
 }
 
-// kick is sendto(fd, NULL, 0, MSG_DONTWAIT), which has the kernel look at the TX
+// kick is sendto(fd, NULL, 0, MSG_DONTWAIT), which makes the kernel look at the TX
 // ring. It never sleeps, so the scheduler is not told.
 func kick(fd int) unix.Errno {
 	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)
 	return errno
 }
 
-// kickRx is recvfrom(fd, NULL, 0, MSG_DONTWAIT), which has the kernel look at the
+// kickRx is recvfrom(fd, NULL, 0, MSG_DONTWAIT), which makes the kernel look at the
 // fill ring.
 func kickRx(fd int) unix.Errno {
 	_, _, errno := unix.RawSyscall6(unix.SYS_RECVFROM, uintptr(fd), 0, 0, unix.MSG_DONTWAIT, 0, 0)

@@ -64,8 +64,8 @@ func newSegmenter(ifindex int) (*segmenter, error) {
 
 func (s *segmenter) close() error { return unix.Close(s.fd) }
 
-// segmentRun is a TCP segment and those that continue it: of one connection, equal
-// but for what follows from their place in the stream.
+// segmentRun is a TCP segment and those that continue it: they are of one connection, and
+// differ only in what follows from their place in the stream.
 type segmentRun struct {
 	first  []byte
 	l4     int // offset of the TCP header

@@ -150,8 +150,8 @@ func TestSegmentRun(t *testing.T) {
 }
 
 // TestTransmitSegments sends connections' segments among other frames, in runs and
-// without, and compares what the peer gets, byte by byte but for the checksum that a
-// virtual link leaves to nobody.
+// without, and compares what the peer gets, byte by byte. A virtual link leaves
+// the checksum to nobody, so that is compared apart.
 func TestTransmitSegments(t *testing.T) {
 	for _, mtu := range []int{1500, 9000} {
 		t.Run(fmt.Sprintf("mtu=%d", mtu), func(t *testing.T) { testTransmitSegments(t, mtu) })
@@ -243,8 +243,8 @@ func testTransmitSegments(t *testing.T, mtu int) {
 	}
 }
 
-// compareSegment compares frames but for TCP's checksum, and that with the right one
-// and with the pseudo-header's.
+// compareSegment compares frames. TCP's checksum may be the right one or that of the
+// pseudo-header.
 func compareSegment(t *testing.T, i int, got, want []byte) {
 	t.Helper()
 	l4 := 34

@@ -2,7 +2,6 @@ package asavie
 
 import (
 	"errors"
-	"fmt"
 	"net/netip"
 	"slices"
 
@@ -36,32 +35,15 @@ type Config struct {
 
 // Mode is how frames pass between NIC and process. Whatever is asked for, what is
 // in force is Info().Mode.
-type Mode uint8
+type Mode = preflight.Mode
 
 // The modes. All but Auto are got exactly, or Open fails.
 const (
-	Auto     Mode = iota // native if the NIC's driver has XDP, zero-copy if it has that
-	ZeroCopy             // native XDP, the NIC reads and writes the frames
-	Copy                 // native XDP, the kernel copies
-	Generic              // XDP after the kernel has made its packet; any NIC
+	Auto     = preflight.Auto     // native if the NIC's driver has XDP, zero-copy if it has that
+	ZeroCopy = preflight.ZeroCopy // native XDP, the NIC reads and writes the frames
+	Copy     = preflight.Copy     // native XDP, the kernel copies
+	Generic  = preflight.Generic  // XDP after the kernel has made its packet; any NIC
 )
-
-// String returns the mode's name.
-func (m Mode) String() string {
-	switch m {
-	case Auto:
-		return "auto"
-	case ZeroCopy:
-		return "native zero-copy"
-	case Copy:
-		return "native copy"
-	case Generic:
-		return "generic copy"
-	}
-	return fmt.Sprintf("Mode(%d)", uint8(m))
-}
-
-const defaultRing = 2048
 
 // resolve fills in what was left zero, and checks the rest but the interface.
 func (c *Config) resolve() (Config, error) {
@@ -70,20 +52,8 @@ func (c *Config) resolve() (Config, error) {
 	}
 	r := *c
 	r.Addresses = slices.Clone(c.Addresses)
-	if r.RxRing == 0 {
-		r.RxRing = defaultRing
-	}
-	if r.TxRing == 0 {
-		r.TxRing = defaultRing
-	}
-	if r.Frames == 0 {
-		r.Frames = 2*r.RxRing + r.TxRing
-	}
-	if err := preflight.Rings(r.RxRing, r.TxRing, r.Frames); err != nil {
+	if err := preflight.Queue(&r.RxRing, &r.TxRing, &r.Frames, r.Mode); err != nil {
 		return Config{}, err
-	}
-	if r.Mode > Generic {
-		return Config{}, fmt.Errorf("unknown mode %d", r.Mode)
 	}
 	return r, nil
 }

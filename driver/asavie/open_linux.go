@@ -11,7 +11,6 @@ import (
 	"github.com/asavie/xdp"
 	"golang.org/x/sys/unix"
 
-	"shardnet/driver"
 	"shardnet/driver/internal/preflight"
 	"shardnet/driver/internal/xdpprog"
 	"shardnet/driver/internal/xskqueue"
@@ -121,20 +120,9 @@ func openMode(c Config, link *preflight.Link, size int, mode Mode) (_ *Device, e
 			return nil, err
 		}
 	}
-	d.info = driver.Info{
-		Driver:    "asavie",
-		Interface: link.Name,
-		Mode:      mode.String(),
-		MAC:       link.MAC,
-		MTU:       link.MTU,
-		Queues:    link.Queues,
-		FrameSize: size,
-		RxRing:    c.RxRing,
-		TxRing:    c.TxRing,
-		Offloads:  driver.Offloads{RxChecksumPartial: link.ChecksumPartial()},
-		RSS:       link.RSS(),
-		Addresses: c.Addresses,
-	}
+	d.info = link.Info("asavie", mode)
+	d.info.FrameSize, d.info.RxRing, d.info.TxRing = size, c.RxRing, c.TxRing
+	d.info.Addresses = c.Addresses
 	return d, nil
 }
 

@@ -238,7 +238,7 @@ func testNoLeak(r *rig) {
 		packets /= 10
 	}
 	m := newMover(r)
-	before := [2][]int{spare(r, m.a), spare(r, m.b)}
+	before := [2][]int{freeFrames(r, m.a), freeFrames(r, m.b)}
 	for sent := 0; sent < packets; sent += batch {
 		if !m.round(sent/batch%len(m.a), batch, time.Now().Add(r.limit)) {
 			r.Fatalf("after %d packets: %d missing, %d damaged, %v\nA %+v\nB %+v", sent, m.out, m.damaged, m.failed, r.a.stats(), r.b.stats())
@@ -257,7 +257,7 @@ func testNoLeak(r *rig) {
 		// come back soon.
 		var after []int
 		r.until("all frames to be there again", func() { m.move() }, func() bool {
-			after = spare(r, queues)
+			after = freeFrames(r, queues)
 			for i := range after {
 				if after[i] < before[side][i] {
 					return false
@@ -268,8 +268,8 @@ func testNoLeak(r *rig) {
 	}
 }
 
-// spare is how many frames each queue can lend now.
-func spare(r *rig, queues []driver.Queue) (n []int) {
+// freeFrames is how many frames each queue can lend now.
+func freeFrames(r *rig, queues []driver.Queue) (n []int) {
 	r.Helper()
 	for _, q := range queues {
 		fs := make([]driver.Frame, q.Stats().Frames+1)

@@ -199,7 +199,7 @@ func (g *GuardedQueue) Transmit(fs []driver.Frame) (n int, err error) {
 		}
 		for i, ln := range g.found {
 			if i < taken {
-				g.gave(ln, opTransmit)
+				g.noteGiven(ln, opTransmit)
 			} else {
 				ln.lent = true
 			}
@@ -213,8 +213,8 @@ func (g *GuardedQueue) Transmit(fs []driver.Frame) (n int, err error) {
 	}
 }
 
-// gave notes a give-back, at the same depth of calls for all methods.
-func (g *GuardedQueue) gave(ln *loan, op string) { g.loans.give(ln, op) }
+// noteGiven notes a give-back, at the same depth of calls for all methods.
+func (g *GuardedQueue) noteGiven(ln *loan, op string) { g.loans.give(ln, op) }
 
 // Release implements driver.Queue. It poisons what it passes on.
 func (g *GuardedQueue) Release(fs []driver.Frame) {
@@ -229,7 +229,7 @@ func (g *GuardedQueue) Release(fs []driver.Frame) {
 			g.breach(kind, opRelease, fs[i].Handle, ln, "")
 			continue
 		}
-		g.gave(ln, opRelease)
+		g.noteGiven(ln, opRelease)
 		if !g.closed.Load() {
 			poison(ln.mem)
 		}

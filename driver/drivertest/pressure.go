@@ -68,7 +68,7 @@ func (s *side) pollChecked() {
 	s.poll(func(_ int, fr *driver.Frame, l tag) bool { s.check(fr, l); return false })
 }
 
-// transmitWhile has queue 0 take all of fs, running step in between.
+// transmitWhile transmits all of fs on queue 0, running step in between.
 func (s *side) transmitWhile(fs []driver.Frame, step func()) {
 	s.Helper()
 	s.until("room in "+s.name+"'s TX ring", step, func() bool {

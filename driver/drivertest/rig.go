@@ -115,7 +115,7 @@ func (r *rig) until(what string, step func(), cond func() bool) {
 			step()
 		}
 		for _, s := range []*side{r.a, r.b} {
-			if !s.away {
+			if !s.ownedElsewhere {
 				s.flush()
 			}
 		}
@@ -142,8 +142,8 @@ type side struct {
 	next            map[uint16]uint64 // by flow, the next sequence number to arrive
 	arrived         int               // packets of the suite
 
-	lossy map[uint16]bool // flows that may lose packets, or deliver them late
-	away  bool            // another goroutine owns the queues
+	lossy          map[uint16]bool // flows that may lose packets, or deliver them late
+	ownedElsewhere bool            // another goroutine owns the queues
 }
 
 func newSide(r *rig, name string, dev driver.Device, me, peer host) *side {

@@ -195,7 +195,7 @@ func waitReceives(r *rig, before func(q driver.Queue, turn int)) {
 	stop := make(chan struct{})
 	q, fs := r.b.queues[0], make([]driver.Frame, batch)
 	var wg sync.WaitGroup
-	r.b.away = true
+	r.b.ownedElsewhere = true
 	r.spawnIn(&wg, func() { // B's owner from here on: it sleeps whenever it can
 		runtime.LockOSThread()
 		defer runtime.UnlockOSThread()

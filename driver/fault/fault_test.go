@@ -49,7 +49,7 @@ func TestDrop(t *testing.T) {
 		if !slices.IsSorted(got) || len(slices.Compact(got)) != len(out) {
 			t.Error("frames that were not dropped are out of order")
 		}
-		// Losses are independent: as many pairs in a row as chance has it.
+		// Losses are independent: as many pairs in a row as chance gives.
 		var pairs uint64
 		for i := 1; i < len(got); i++ {
 			if got[i]-got[i-1] >= 3 {

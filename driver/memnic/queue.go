@@ -277,7 +277,7 @@ func (q *queue) sleep(d time.Duration) {
 	q.timer.Stop() // since Go 1.23 nothing stale stays in C
 }
 
-// BlockThread implements driver.Queue. It does nothing: nothing in the kernel tells of
+// BlockThread implements driver.Queue. It does nothing: the kernel knows nothing of
 // frames in memory, so Wait always parks the goroutine.
 func (q *queue) BlockThread(bool) {}
 

@@ -206,7 +206,7 @@ func TestCaptureBothDirections(t *testing.T) {
 		}
 		equalFrames(t, intf.Name, got[i], want[i])
 	}
-	last := start.Round(0) // without the monotonic reading, as the file has it
+	last := start.Round(0) // without the monotonic reading, as in the file
 	for i, ci := range infos {
 		if ci.Timestamp.Before(last) {
 			t.Errorf("packet %d has time %v, before %v", i, ci.Timestamp, last)

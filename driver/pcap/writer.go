@@ -26,8 +26,8 @@ const (
 	flagsLen = 12
 )
 
-// writer writes pcapng blocks. It leaves the format to pcapgo.NgWriter but for
-// one thing NgWriter can't say: the direction of a packet. So NgWriter writes
+// writer writes pcapng blocks. It leaves the format to pcapgo.NgWriter, which
+// can't say one thing: the direction of a packet. So NgWriter writes
 // each packet block to memory, and the option is put in before the block's
 // trailing length on the way out.
 type writer struct {

@@ -14,7 +14,7 @@
 // driver comes to it. A driver still handles every error of its own calls;
 // [BindError] puts those of binding an AF_XDP socket into words.
 //
-// [Rings] and [FrameSize] are the limits AF_XDP sets.
+// [Queue] and [FrameSize] are the limits AF_XDP sets.
 //
 // Everything is about the network namespace of the calling thread.
 package preflight

@@ -8,6 +8,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"shardnet/driver"
 )
 
 // Link is an interface as found.
@@ -58,6 +60,21 @@ func FindLink(name string) (*Link, error) {
 		return nil, fmt.Errorf("ask %s for its channels: %w", name, err)
 	}
 	return link, nil
+}
+
+// Info is what the interface has to say of a device opened on it by the driver of that name.
+// The rings, the frames' size and the addresses are the driver's to add.
+func (l *Link) Info(name string, mode Mode) driver.Info {
+	return driver.Info{
+		Driver:    name,
+		Interface: l.Name,
+		Mode:      mode.String(),
+		MAC:       l.MAC,
+		MTU:       l.MTU,
+		Queues:    l.Queues,
+		Offloads:  driver.Offloads{RxChecksumPartial: l.checksumPartial()},
+		RSS:       l.rss(),
+	}
 }
 
 // interfaces lists the names of those there are.

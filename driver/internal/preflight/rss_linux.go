@@ -26,10 +26,10 @@ const (
 	rxnfcSize = 256
 )
 
-// RSS returns how the interface spreads received flows over the queues of l, or
+// rss returns how the interface spreads received flows over the queues of l, or
 // nil when it does not tell, does so by something other than Toeplitz over the
 // 4-tuple, or uses queues beyond those.
-func (l *Link) RSS() *driver.RSS {
+func (l *Link) rss() *driver.RSS {
 	// The first call tells the sizes, the second fills them.
 	buf := make([]byte, rxfhHeader)
 	binary.NativeEndian.PutUint32(buf, unix.ETHTOOL_GRSSH)
@@ -85,10 +85,10 @@ func parseRSS(buf []byte, queues int) *driver.RSS {
 	return rss
 }
 
-// ChecksumPartial says whether packets received from the interface may come with
+// checksumPartial says whether packets received from the interface may come with
 // checksums that their sender left to an offload: those of this very host, or of
 // another guest of the same machine, that never were on a wire.
-func (l *Link) ChecksumPartial() bool {
+func (l *Link) checksumPartial() bool {
 	if l.Kind != "device" && l.Kind != "" {
 		return true
 	}

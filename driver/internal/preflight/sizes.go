@@ -8,8 +8,9 @@ import (
 
 // Bounds of an AF_XDP queue.
 const (
-	maxRing   = 1 << 15
-	maxFrames = 8 * maxRing
+	defaultRing = 2048
+	maxRing     = 1 << 15
+	maxFrames   = 8 * maxRing
 )
 
 // Headroom is what the kernel leaves free before a received frame
@@ -22,8 +23,25 @@ const MaxHeader = wire.EthernetLen + wire.VLANLen
 // MaxFrameMTU is the largest MTU whose packets FrameSize's frames hold.
 const MaxFrameMTU = 4096 - Headroom - MaxHeader
 
-// Rings says whether a queue can have rings of these sizes and so many frames.
-func Rings(rx, tx, frames int) error {
+// Queue fills in what a driver's user left zero: rings of 2048 entries, frames for two RX
+// rings and a TX ring. It says whether an AF_XDP queue can have such rings and so many
+// frames, and whether there is such a mode.
+func Queue(rx, tx, frames *int, mode Mode) error {
+	for _, ring := range []*int{rx, tx} {
+		if *ring == 0 {
+			*ring = defaultRing
+		}
+	}
+	if *frames == 0 {
+		*frames = 2**rx + *tx
+	}
+	if mode > Generic {
+		return fmt.Errorf("unknown mode %d", mode)
+	}
+	return rings(*rx, *tx, *frames)
+}
+
+func rings(rx, tx, frames int) error {
 	for _, ring := range []struct {
 		name string
 		size int

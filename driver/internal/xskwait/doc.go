@@ -1,6 +1,6 @@
 // Package xskwait puts the owner of an AF_XDP socket to sleep until the socket has
-// received something, and wakes it from other goroutines. Both AF_XDP drivers use
-// it.
+// received something, and wakes it from other goroutines. Package xskqueue uses it for
+// both AF_XDP drivers.
 //
 //	w, err := xskwait.New(file, received) // received looks at the RX ring
 //	...

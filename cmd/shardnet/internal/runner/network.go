@@ -149,8 +149,11 @@ func (n *stackNetwork) describe(s *Start) {
 	s.MAC = info.MAC.String()
 	s.Queues, s.Shards = info.Queues, n.st.Shards()
 	s.Steering, s.TCP = n.st.Steering(), n.st.Transport().String()
-	if n.st.Transport() == flow.TransportNetstack && !n.st.NetstackInline() {
-		s.NetstackTCP = "stock"
+	if n.st.Transport() == flow.TransportNetstack {
+		s.NetstackTCP = "inline"
+		if !n.st.NetstackInline() {
+			s.NetstackTCP = "stock"
+		}
 	}
 }
 

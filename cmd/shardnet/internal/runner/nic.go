@@ -15,8 +15,8 @@ func openNIC(cfg *Config) (driver.Device, error) {
 		dev driver.Device
 		err error
 	)
+	modes := map[string]afxdp.Mode{"auto": afxdp.Auto, "zero-copy": afxdp.ZeroCopy, "copy": afxdp.Copy, "generic": afxdp.Generic}
 	if cfg.Driver == "asavie" {
-		modes := map[string]asavie.Mode{"auto": asavie.Auto, "zero-copy": asavie.ZeroCopy, "copy": asavie.Copy, "generic": asavie.Generic}
 		dev, err = asavie.Open(&asavie.Config{
 			Interface: cfg.Interface,
 			Queues:    cfg.Shards,
@@ -24,7 +24,6 @@ func openNIC(cfg *Config) (driver.Device, error) {
 			Mode:      modes[cfg.Mode],
 		})
 	} else {
-		modes := map[string]afxdp.Mode{"auto": afxdp.Auto, "zero-copy": afxdp.ZeroCopy, "copy": afxdp.Copy, "generic": afxdp.Generic}
 		dev, err = afxdp.Open(&afxdp.Config{
 			Interface: cfg.Interface,
 			Queues:    cfg.Shards,
