@@ -184,12 +184,17 @@ func serve(t *testing.T, h *netlab.Host, args ...string) *background {
 		b.stdout.Write(rest)
 		b.mu.Unlock()
 	}()
+	ended := make(chan struct{})
 	go func() {
+		defer close(ended)
 		err := b.cmd.Wait()
 		<-read
 		b.waited <- err
 	}()
-	t.Cleanup(func() { _ = b.cmd.Process.Kill() })
+	t.Cleanup(func() {
+		_ = b.cmd.Process.Kill()
+		<-ended // the next test finds no XDP program of this one
+	})
 	select {
 	case b.start = <-first:
 		if !strings.HasPrefix(b.start, "serving ") && !strings.HasPrefix(b.start, `{"event":"serving"`) {
