@@ -631,6 +631,23 @@ var accountCases = []struct {
 		}
 		return account{drops: drop.Counts{drop.NoNeighbor: n}}
 	}},
+	{"segments for a neighbor that is silent", func(r *accountRig) account {
+		before := r.st.Stats().Drops[drop.NeighborQueue]
+		for range 300 { // likewise: 256 SYNs wait
+			f, err := r.st.Shard(0).DialTCP(netip.AddrPort{}, netip.MustParseAddrPort("198.18.0.78:1000"), flow.SocketOptions{Transport: flow.TransportFast})
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			defer f.Abort()
+		}
+		onLoop(r.st.Shard(0), func() {})
+		onLoop(r.st.Shard(0), func() {})
+		n := r.st.Stats().Drops[drop.NeighborQueue] - before
+		if n < 44 {
+			r.t.Errorf("%d of 300 segments were dropped", n)
+		}
+		return account{drops: drop.Counts{drop.NeighborQueue: n}}
+	}},
 	{"packets that wait too long for a frame", func(r *accountRig) account {
 		before := r.st.Stats().Drops[drop.TxBacklog]
 		const n = 7000
