@@ -573,6 +573,38 @@ var accountCases = []struct {
 		// Fragments that did not get into the ring are not delivered, nor is what is reassembled from them.
 		return account{copies: copies, netstack: 2*n + copies - full, drops: drop.Counts{drop.HandoverFull: full}}
 	}},
+	{"more ICMP errors than the engine takes in a turn", func(r *accountRig) account {
+		shards := r.st.Shards()
+		if shards < 6 { // 64 from each are too few
+			return account{}
+		}
+		before := r.st.Stats().Drops[drop.SlowPathFull]
+		quoted := frameOf(r.t, r.eth(layers.EthernetTypeIPv4),
+			&layers.IPv4{Version: 4, TTL: 64, Protocol: layers.IPProtocolTCP, SrcIP: serverAddr4.AsSlice(), DstIP: clientAddr4.AsSlice()},
+			&layers.TCP{SrcPort: enginePort, DstPort: 1, ACK: true})[14:]
+		const n = 800
+		release := r.block(shards - 1)
+		defer release()
+		for i := range n {
+			ip := r.ip4(layers.IPProtocolICMPv4)
+			ip.SrcIP = net.IP{198, 18, 1 + byte(i>>8), byte(i)} // from all over: they come in on all shards
+			f := frameOf(r.t, r.eth(layers.EthernetTypeIPv4), ip,
+				&layers.ICMPv4{TypeCode: layers.CreateICMPv4TypeCode(layers.ICMPv4TypeDestinationUnreachable, layers.ICMPv4CodeHost)}, gopacket.Payload(quoted))
+			r.send(f)
+			if r.fed++; i%64 == 0 {
+				for i := range shards - 1 {
+					onLoop(r.st.Shard(i), func() {})
+				}
+			}
+		}
+		release()
+		r.quiet()
+		full := r.st.Stats().Drops[drop.SlowPathFull] - before
+		if full == 0 {
+			r.t.Error("no error was dropped")
+		}
+		return account{every: n, drops: drop.Counts{drop.SlowPathFull: full}}
+	}},
 	{"replies that wait too long", func(r *accountRig) account {
 		const wait, more = 256, 44
 		goOn := r.stall()
@@ -599,6 +631,23 @@ var accountCases = []struct {
 		}
 		return account{drops: drop.Counts{drop.NoNeighbor: n}}
 	}},
+	{"segments for a neighbor that is silent", func(r *accountRig) account {
+		before := r.st.Stats().Drops[drop.NeighborQueue]
+		for range 300 { // likewise: 256 SYNs wait
+			f, err := r.st.Shard(0).DialTCP(netip.AddrPort{}, netip.MustParseAddrPort("198.18.0.78:1000"), flow.SocketOptions{Transport: flow.TransportFast})
+			if err != nil {
+				r.t.Fatal(err)
+			}
+			defer f.Abort()
+		}
+		onLoop(r.st.Shard(0), func() {})
+		onLoop(r.st.Shard(0), func() {})
+		n := r.st.Stats().Drops[drop.NeighborQueue] - before
+		if n < 44 {
+			r.t.Errorf("%d of 300 segments were dropped", n)
+		}
+		return account{drops: drop.Counts{drop.NeighborQueue: n}}
+	}},
 	{"packets that wait too long for a frame", func(r *accountRig) account {
 		before := r.st.Stats().Drops[drop.TxBacklog]
 		const n = 7000
@@ -624,7 +673,7 @@ var accountCases = []struct {
 // Every frame that comes in is accounted for, on each shard and on all together, and each
 // that is dropped is counted under its reason and no other.
 func TestFramesAddUp(t *testing.T) {
-	for _, shards := range []int{1, 4} {
+	for _, shards := range []int{1, 4, 8} {
 		t.Run(fmt.Sprintf("shards=%d", shards), func(t *testing.T) {
 			r := newAccountRig(t, shards)
 			all := r.t
