@@ -14,8 +14,8 @@ import (
 	"github.com/google/gopacket/layers"
 
 	"shardnet/driver"
-	"shardnet/driver/wire"
 	"shardnet/driver/netlab"
+	"shardnet/driver/wire"
 )
 
 // segmentSpec is a TCP segment of a test.
