@@ -19,16 +19,13 @@ type received struct {
 	packet  *wire.Packet  // of the frame; nil if netstack delivered the datagram
 	frame   *driver.Frame // that the datagram is in, if the reply may be written over it
 	replied bool          // frame is the reply now
-
-	// Of a datagram that netstack delivered.
-	source, destination netip.AddrPort
 }
 
 // Source implements flow.Origin.
 func (r *received) Source() netip.AddrPort {
 	switch {
 	case r.packet == nil:
-		return r.source
+		return r.u.slowSource
 	case r.replied: // the addresses have changed places in the frame
 		return netip.AddrPortFrom(wire.Addr(r.packet.Dst), r.packet.SrcPort)
 	}
@@ -39,7 +36,7 @@ func (r *received) Source() netip.AddrPort {
 func (r *received) Destination() netip.AddrPort {
 	switch {
 	case r.packet == nil:
-		return r.destination
+		return r.u.slowDestination
 	case r.replied:
 		return netip.AddrPortFrom(wire.Addr(r.packet.Src), r.packet.DstPort)
 	}
@@ -130,8 +127,8 @@ func (t *slowDatagrams) RunOnShard() {
 			}
 			return
 		}
-		u.received = received{u: u, socket: s, source: from, destination: to}
-		u.handle(t.h, u.scratch[:n])
+		u.slowSource, u.slowDestination = from, to
+		u.handle(t.h, u.scratch[:n], received{u: u, socket: s})
 	}
 	s.ep.Arrived() // there may be more: next turn
 }

@@ -1,6 +1,7 @@
 package udp
 
 import (
+	"net/netip"
 	"shardnet/driver"
 	"shardnet/driver/wire"
 	"shardnet/stack/drop"
@@ -32,14 +33,19 @@ type Sockets struct {
 	table table
 
 	// The loop's own.
-	datagram flow.Datagram // the one being handled
-	received received      // its origin
-	scratch  []byte        // for datagrams that came through netstack
-	replyID  uint16        // IPv4's identification of the last reply in place
+	datagram                    flow.Datagram // the one being handled
+	received                    received      // its origin
+	scratch                     []byte        // for datagrams that came through netstack, and their addresses
+	slowSource, slowDestination netip.AddrPort
+	replyID                     uint16 // IPv4's identification of the last reply in place
 }
 
 // New returns a shard's sockets, of which there are none yet.
-func New(cfg Config) *Sockets { return &Sockets{cfg: cfg} }
+func New(cfg Config) *Sockets {
+	u := &Sockets{cfg: cfg}
+	u.datagram.Origin = &u.received
+	return u
+}
 
 // Input delivers p, eligible for the fast path, to its socket. frame is where p lies, if
 // that may become the reply. matched: a socket took p, or dropped it for want of room.
@@ -60,20 +66,18 @@ func (u *Sockets) Input(p *wire.Packet, frame *driver.Frame) (matched, replied b
 		return true, false
 	}
 	u.cfg.Counters.Inc(counter.ToUDP)
-	u.received = received{u: u, socket: s, packet: p, frame: frame}
-	replied = u.handle(s.handler, payload)
-	return true, replied
+	return true, u.handle(s.handler, payload, received{u: u, socket: s, packet: p, frame: frame})
 }
 
-// handle calls h for the datagram that received tells of, and reports whether it was replied
-// to in its frame.
-func (u *Sockets) handle(h flow.DatagramHandler, payload []byte) (replied bool) {
-	u.datagram = flow.Datagram{Data: payload, Origin: &u.received}
+// handle calls h for a datagram from origin, and reports whether it was replied to in its
+// frame.
+func (u *Sockets) handle(h flow.DatagramHandler, payload []byte, origin received) (replied bool) {
+	u.received, u.datagram.Data = origin, payload
 	u.cfg.Running.Task = h
 	h.HandleDatagram(&u.datagram)
 	if replied = u.received.replied; replied {
 		u.cfg.Counters.Inc(counter.RepliesInPlace)
 	}
-	u.datagram, u.received = flow.Datagram{}, received{u: u}
+	u.received, u.datagram.Data = received{u: u}, nil
 	return replied
 }
