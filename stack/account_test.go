@@ -20,6 +20,7 @@ import (
 	"shardnet/stack"
 	"shardnet/stack/drop"
 	"shardnet/stack/flow"
+	"shardnet/test/testutil"
 )
 
 // Ports of accountRig's services, on every shard.
@@ -101,7 +102,7 @@ func (r *accountRig) feed(frames ...[]byte) {
 // received waits until the stack has taken all that was sent out of its queues.
 func (r *accountRig) received() {
 	r.t.Helper()
-	eventually(r.t, "all frames are received", func() bool {
+	testutil.Eventually(r.t, "all frames are received", func() bool {
 		return r.st.Stats().RxPackets == r.dev.Queue(0).Stats().TxPackets
 	})
 }
@@ -201,7 +202,7 @@ func (r *accountRig) stall() (goOn func(packets uint64)) {
 	return func(packets uint64) {
 		r.t.Helper()
 		r.stalled.Store(false)
-		eventually(r.t, fmt.Sprintf("%d packets leave", packets), func() bool {
+		testutil.Eventually(r.t, fmt.Sprintf("%d packets leave", packets), func() bool {
 			r.poll()
 			return r.st.Stats().Queue.TxPackets >= before+packets
 		})

@@ -19,6 +19,7 @@ import (
 	"shardnet/driver/memnic"
 	"shardnet/stack"
 	"shardnet/stack/flow"
+	"shardnet/test/testutil"
 )
 
 // datagramFunc is a DatagramHandler.
@@ -302,7 +303,7 @@ func TestDatagramAnsweredInPlace(t *testing.T) {
 					}
 				}
 				// The loop publishes its counts when the turn's answers have left.
-				eventually(t, "two datagrams are counted, each way", func() bool {
+				testutil.Eventually(t, "two datagrams are counted, each way", func() bool {
 					s := r.st.Stats()
 					return s.ToUDP == 2 && s.RepliesInPlace == 2 && s.UDPReceived == 2 && s.UDPSent == 2
 				})

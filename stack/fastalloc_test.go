@@ -7,6 +7,7 @@ import (
 
 	"shardnet/stack"
 	"shardnet/stack/flow"
+	"shardnet/test/testutil"
 )
 
 // segmentEcho answers where the bytes are, in the received frame.
@@ -30,7 +31,7 @@ func (e *segmentEcho) HandleSegment(p []byte) int {
 // No Read, no Write and no segment allocates, whichever way a connection is served:
 // both stacks' loops are counted.
 func TestFastTCPAllocates(t *testing.T) {
-	if raceEnabled {
+	if testutil.RaceEnabled {
 		t.Skip("the race detector allocates on its own account")
 	}
 	var inFrame *segmentEcho
@@ -80,7 +81,7 @@ func TestFastTCPAllocates(t *testing.T) {
 				}
 				defer f.Close()
 				var sf flow.Flow
-				eventually(t, "it is accepted", func() bool { sf, err = l.Accept(); return err == nil })
+				testutil.Eventually(t, "it is accepted", func() bool { sf, err = l.Accept(); return err == nil })
 				c.serve(t, server.Shard(0), sf)
 				question, answer := make([]byte, size), make([]byte, size)
 				ask := func() {

@@ -17,6 +17,7 @@ import (
 
 	"shardnet/driver/drivertest"
 	"shardnet/stack/flow"
+	"shardnet/test/testutil"
 )
 
 // flowCalls are the calls that a closed flow refuses.
@@ -118,7 +119,7 @@ func TestCloseInEveryStage(t *testing.T) {
 		closed := make(chan error)
 		go func() { closed <- st.Close() }()
 		var reset [5]bool
-		eventually(t, "the stack is closed", func() bool {
+		testutil.Eventually(t, "the stack is closed", func() bool {
 			r.poll()
 			for _, b := range r.got {
 				pkt := gopacket.NewPacket(b, layers.LayerTypeEthernet, gopacket.Default)
@@ -208,7 +209,7 @@ func TestConcurrentCalls(t *testing.T) {
 		server, client := pairOn(t, tr, 2, 2)
 		startEcho(t, server, 7)
 		rounds := 20
-		if raceEnabled {
+		if testutil.RaceEnabled {
 			rounds = 8
 		}
 		var got atomic.Int64
@@ -235,7 +236,7 @@ func TestConcurrentCalls(t *testing.T) {
 			loop(func() { c.Notify(func(flow.Events) {}); client.Stats() })
 			loop(func() { onLoop(client.Shard(round%2), func() { c.Established() }) })
 			want := got.Load() + 20_000
-			eventually(t, "data goes round", func() bool { return got.Load() > want })
+			testutil.Eventually(t, "data goes round", func() bool { return got.Load() > want })
 			for range 3 {
 				wg.Go(func() {
 					if round%3 == 0 {
@@ -245,7 +246,7 @@ func TestConcurrentCalls(t *testing.T) {
 					}
 				})
 			}
-			eventually(t, "it is closed", func() bool { return c.CloseWrite() == net.ErrClosed })
+			testutil.Eventually(t, "it is closed", func() bool { return c.CloseWrite() == net.ErrClosed })
 			stop.Store(true)
 			wg.Wait()
 		}

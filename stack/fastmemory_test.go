@@ -10,6 +10,7 @@ import (
 
 	"shardnet/stack"
 	"shardnet/stack/flow"
+	"shardnet/test/testutil"
 )
 
 // littleMemory is the least that a stack of one shard takes.
@@ -75,7 +76,7 @@ func TestConnectionsBeyondMemory(t *testing.T) {
 	}
 	served := 0
 	var have []flow.Flow
-	eventually(t, "the memory is full", func() bool {
+	testutil.Eventually(t, "the memory is full", func() bool {
 		have = append(have, progress()...)
 		within(t, server)
 		return len(have) >= littleMemory/8/2592 && server.Stats().TCPMemory > littleMemory*3/4
@@ -84,7 +85,7 @@ func TestConnectionsBeyondMemory(t *testing.T) {
 		t.Fatal("there was memory for all: nothing was put to the test")
 	}
 	// Each that leaves makes room for one that waits.
-	eventually(t, "all were answered", func() bool {
+	testutil.Eventually(t, "all were answered", func() bool {
 		for _, f := range have {
 			f.Close()
 		}
@@ -96,7 +97,7 @@ func TestConnectionsBeyondMemory(t *testing.T) {
 	for _, f := range have {
 		f.Close()
 	}
-	eventually(t, "nothing is in use", func() bool { return server.Stats().TCPMemory == 0 && client.Stats().TCPMemory == 0 })
+	testutil.Eventually(t, "nothing is in use", func() bool { return server.Stats().TCPMemory == 0 && client.Stats().TCPMemory == 0 })
 }
 
 // Connections that send more than there is memory for take turns, and each byte
@@ -124,7 +125,7 @@ func TestWritesBeyondMemory(t *testing.T) {
 			}
 		})
 	}
-	eventually(t, "the memory is full", func() bool { return server.Stats().TCPMemory > littleMemory*7/8 })
+	testutil.Eventually(t, "the memory is full", func() bool { return server.Stats().TCPMemory > littleMemory*7/8 })
 	within(t, server)
 	errs := make(chan error, conns)
 	for i, c := range ends {
@@ -147,5 +148,5 @@ func TestWritesBeyondMemory(t *testing.T) {
 	for _, c := range ends {
 		c.Close()
 	}
-	eventually(t, "nothing is in use", func() bool { return server.Stats().TCPMemory == 0 })
+	testutil.Eventually(t, "nothing is in use", func() bool { return server.Stats().TCPMemory == 0 })
 }

@@ -14,6 +14,7 @@ import (
 
 	"shardnet/stack"
 	"shardnet/stack/flow"
+	"shardnet/test/testutil"
 )
 
 // unplain are ways in which a segment reaches TCP by way of netstack's IP.
@@ -226,7 +227,7 @@ func TestICMPErrorsOfADial(t *testing.T) {
 				t.Fatalf("after errors not to be believed: %v", err)
 			}
 			p.batch(p.icmp(syn, e.port[0], e.port[1], 0))
-			eventually(t, "the dial fails", func() bool { err = f.ConnectError(); return err != flow.ErrWouldBlock })
+			testutil.Eventually(t, "the dial fails", func() bool { err = f.ConnectError(); return err != flow.ErrWouldBlock })
 			if err != syscall.ECONNREFUSED {
 				t.Errorf("dial failed with %v", err)
 			}
@@ -314,7 +315,7 @@ func TestDialWaitsForItsNeighbour(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer f.Abort()
-		eventually(t, "the neighbour is asked for", func() bool { return r.st.Stats().Queue.TxPackets > before })
+		testutil.Eventually(t, "the neighbour is asked for", func() bool { return r.st.Stats().Queue.TxPackets > before })
 		if err := f.ConnectError(); err != flow.ErrWouldBlock {
 			t.Errorf("meanwhile: %v", err)
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"shardnet/stack/flow"
+	"shardnet/test/testutil"
 	"syscall"
 	"testing"
 )
@@ -103,7 +104,7 @@ func TestReusePortGroups(t *testing.T) {
 				}
 				defer c.Close()
 			}
-			eventually(t, "all are accepted", func() bool {
+			testutil.Eventually(t, "all are accepted", func() bool {
 				sum := 0
 				for i, l := range ls[:left] {
 					for {
@@ -127,7 +128,7 @@ func TestReusePortGroups(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		eventually(t, "the port is free", func() bool {
+		testutil.Eventually(t, "the port is free", func() bool {
 			l, err := sh.ListenTCP(at, flow.SocketOptions{Transport: otherThan(tr)})
 			if err == nil {
 				l.Close()
@@ -158,7 +159,7 @@ func TestDialedPortsAreSharedByTheTCPs(t *testing.T) {
 			}
 		}
 		f.Abort()
-		eventually(t, "the port is free", func() bool {
+		testutil.Eventually(t, "the port is free", func() bool {
 			l, err := sh.ListenTCP(from, flow.SocketOptions{Transport: otherThan(tr)})
 			if err == nil {
 				l.Close()

@@ -15,6 +15,7 @@ import (
 	"shardnet/stack"
 	"shardnet/stack/drop"
 	"shardnet/stack/flow"
+	"shardnet/test/testutil"
 )
 
 // dialOn is dial with tr as the TCP.
@@ -173,7 +174,7 @@ func TestFlowsThatKeepMoving(t *testing.T) {
 				t.Fatal(err)
 			}
 			if i%2 == 0 {
-				eventually(t, "packets came to the other queue", func() bool { return server.Stats().WrongShard > moved || t.Failed() })
+				testutil.Eventually(t, "packets came to the other queue", func() bool { return server.Stats().WrongShard > moved || t.Failed() })
 			}
 		}
 		close(stop)

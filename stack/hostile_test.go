@@ -14,6 +14,7 @@ import (
 	"shardnet/stack/drop"
 	"shardnet/stack/flow"
 	"shardnet/stack/internal/frametest"
+	"shardnet/test/testutil"
 )
 
 func heapMiB() float64 {
@@ -36,7 +37,7 @@ func (p *rawPeer) handshake(srcPort uint16, port uint16) {
 }
 
 func floodSize(t testing.TB) int {
-	if testing.Short() || raceEnabled {
+	if testing.Short() || testutil.RaceEnabled {
 		return 50_000
 	}
 	return 1_000_000

@@ -22,6 +22,7 @@ import (
 	"shardnet/stack"
 	"shardnet/stack/drop"
 	"shardnet/stack/flow"
+	"shardnet/test/testutil"
 )
 
 var (
@@ -264,7 +265,7 @@ func TestTCPEchoAcrossShards(t *testing.T) {
 				}
 				e := startEcho(t, server, 7)
 				conns := 200
-				if raceEnabled {
+				if testutil.RaceEnabled {
 					conns = 60
 				}
 				var wg sync.WaitGroup
@@ -319,7 +320,7 @@ func testTenThousandConnections(t *testing.T, tr flow.Transport) {
 	for _, shards := range []int{2, 4} {
 		t.Run(fmt.Sprintf("shards=%d", shards), func(t *testing.T) {
 			total, at := 10_000, 100
-			if raceEnabled {
+			if testutil.RaceEnabled {
 				total = 1000
 			}
 			a, b := newBareCable(t, shards, 1)
@@ -628,7 +629,7 @@ func TestBulkIsNotRetransmitted(t *testing.T) { onTransports(t, testBulkIsNotRet
 func testBulkIsNotRetransmitted(t *testing.T, tr flow.Transport) {
 	var again uint64
 	for range 3 {
-		if again = bulk(t, tr); again <= 450 || raceEnabled {
+		if again = bulk(t, tr); again <= 450 || testutil.RaceEnabled {
 			return
 		}
 	}
@@ -647,7 +648,7 @@ func bulk(t *testing.T, tr flow.Transport) (again uint64) {
 	}
 	defer c.Close()
 	size := int64(64 << 20)
-	if raceEnabled {
+	if testutil.RaceEnabled {
 		size = 4 << 20
 	}
 	const piece = 128 << 10

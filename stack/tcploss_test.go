@@ -14,6 +14,7 @@ import (
 	"shardnet/driver/fault"
 	"shardnet/stack"
 	"shardnet/stack/flow"
+	"shardnet/test/testutil"
 )
 
 // Many connections over two shards, over a cable that loses, repeats and reorders,
@@ -30,7 +31,7 @@ func testStreamsSurviveLoss(t *testing.T, tr flow.Transport) {
 	client := startStack(t, b, clientConfigOn(tr))
 	startEcho(t, server, 7)
 	conns, size := 24, 512<<10
-	if raceEnabled {
+	if testutil.RaceEnabled {
 		size = 128 << 10
 	}
 	var wg sync.WaitGroup

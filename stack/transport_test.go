@@ -3,10 +3,10 @@ package stack_test
 import (
 	"net/netip"
 	"testing"
-	"time"
 
 	"shardnet/stack"
 	"shardnet/stack/flow"
+	"shardnet/test/testutil"
 )
 
 // transports are the TCPs that what is said of TCP must hold on.
@@ -38,23 +38,11 @@ func pairOn(t testing.TB, tr flow.Transport, serverShards, clientShards int) (se
 	return startStack(t, a, serverConfigOn(tr)), startStack(t, b, clientConfigOn(tr))
 }
 
-// eventually polls cond.
-func eventually(t testing.TB, what string, cond func() bool) {
-	t.Helper()
-	deadline := time.Now().Add(testTimeout)
-	for !cond() {
-		if time.Now().After(deadline) {
-			t.Fatalf("in vain until %s", what)
-		}
-		time.Sleep(time.Millisecond)
-	}
-}
-
 // accept waits for a connection.
 func accept(t testing.TB, l flow.Listener) *conn {
 	t.Helper()
 	var f flow.Flow
-	eventually(t, "a connection comes", func() (ok bool) {
+	testutil.Eventually(t, "a connection comes", func() (ok bool) {
 		var err error
 		if f, err = l.Accept(); err != nil && err != flow.ErrWouldBlock {
 			t.Fatal(err)

@@ -21,6 +21,7 @@ import (
 	"shardnet/driver"
 	"shardnet/stack"
 	"shardnet/stack/flow"
+	"shardnet/test/testutil"
 )
 
 // listen opens a socket for port 9 on every address.
@@ -542,7 +543,7 @@ func newEchoPinger(t testing.TB, way int, v6 bool) *echoPinger {
 // A datagram in the frame, and one by way of ReadFrom and WriteTo, cost no
 // allocation in the whole process.
 func TestUDPEchoAllocates(t *testing.T) {
-	if raceEnabled {
+	if testutil.RaceEnabled {
 		t.Skip("the race detector allocates")
 	}
 	for way, w := range udpEchoWays {

@@ -2,9 +2,6 @@ package fault
 
 import (
 	"encoding/binary"
-	"flag"
-	"os"
-	"runtime"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -13,27 +10,12 @@ import (
 	"shardnet/driver"
 	"shardnet/driver/drivertest"
 	"shardnet/driver/memnic"
+	"shardnet/test/testutil"
 )
 
 // TestMain fails when a test leaves a goroutine behind. The fuzzing engine does,
 // one for signals.
-func TestMain(m *testing.M) {
-	before := runtime.NumGoroutine()
-	code := m.Run()
-	if f := flag.Lookup("test.fuzz"); f != nil && f.Value.String() != "" {
-		os.Exit(code)
-	}
-	for deadline := time.Now().Add(5 * time.Second); code == 0 && runtime.NumGoroutine() > before; {
-		if time.Now().After(deadline) {
-			buf := make([]byte, 1<<20)
-			os.Stderr.Write(buf[:runtime.Stack(buf, true)])
-			os.Stderr.WriteString("goroutines were left behind\n")
-			code = 1
-		}
-		time.Sleep(time.Millisecond)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { testutil.Main(m) }
 
 // fakeClock is moved by the test.
 type fakeClock struct{ ns atomic.Int64 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -15,23 +14,11 @@ import (
 
 	"shardnet/driver"
 	"shardnet/driver/memnic"
+	"shardnet/test/testutil"
 )
 
 // TestMain fails when a test leaves a goroutine behind.
-func TestMain(m *testing.M) {
-	before := runtime.NumGoroutine()
-	code := m.Run()
-	for deadline := time.Now().Add(5 * time.Second); code == 0 && runtime.NumGoroutine() > before; {
-		if time.Now().After(deadline) {
-			buf := make([]byte, 1<<20)
-			os.Stderr.Write(buf[:runtime.Stack(buf, true)])
-			os.Stderr.WriteString("goroutines were left behind\n")
-			code = 1
-		}
-		time.Sleep(time.Millisecond)
-	}
-	os.Exit(code)
-}
+func TestMain(m *testing.M) { testutil.Main(m) }
 
 // gate is a writer that blocks while it is shut.
 type gate struct {

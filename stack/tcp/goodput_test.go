@@ -2,6 +2,7 @@ package tcp
 
 import (
 	"net/netip"
+	"shardnet/test/testutil"
 	"testing"
 	"time"
 )
@@ -81,7 +82,7 @@ func TestGoodput(t *testing.T) {
 		{"reordering", Config{}, [2]path{{delay: 10 * time.Millisecond, reorder: 0.02, held: 3 * time.Millisecond, rate: 2.5e6, queue: 50000}, {delay: 10 * time.Millisecond}}, 4 * time.Second, 1.8e6, 0.025},
 		{"lost acknowledgements", Config{}, [2]path{{delay: 10 * time.Millisecond, rate: 2.5e6, queue: 50000}, {delay: 10 * time.Millisecond, loss: 0.2}}, 4 * time.Second, 1.9e6, 0.025},
 	}
-	if raceEnabled {
+	if testutil.RaceEnabled {
 		cases = cases[:3] // one goroutine, at a tenth of the speed: there are no races to find
 	}
 	for _, tc := range cases {

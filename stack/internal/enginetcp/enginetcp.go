@@ -138,7 +138,7 @@ func (f *TCP) wake() {
 	}
 }
 
-// StartTurn runs the engine's timers. Loop only, as what follows.
+// StartTurn runs the engine's timers. Loop only, as are the methods below.
 func (f *TCP) StartTurn(now int64) {
 	f.now = now
 	if now < f.timerAt || !f.active.Load() {
@@ -257,8 +257,8 @@ func flowEvents(ev tcp.Events) (e flow.Events) {
 	return e
 }
 
-// Flush sends what connections owe, and gives the frames to the transmit queue. It returns how many there were, and whether there is more to send
-// than the turn's share.
+// Flush sends what connections owe, and gives the frames to the transmit queue. It returns
+// how many there were, and whether there is more to send than the turn's share.
 func (f *TCP) Flush() (sent int, more bool) {
 	left := f.left.Load()
 	if left {

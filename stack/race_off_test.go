@@ -1,5 +1,0 @@
-//go:build !race
-
-package stack_test
-
-const raceEnabled = false

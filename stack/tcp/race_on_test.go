@@ -1,7 +1,0 @@
-//go:build race
-
-package tcp
-
-// raceEnabled makes the tests that move much move less, and those that judge by
-// time not judge.
-const raceEnabled = true
