@@ -8,8 +8,10 @@
 //	Shard.parse              headers and checksums
 //	Shard.classify           the TCP engine's, a UDP socket's, or netstack's?
 //	Shard.steer              another shard's: Shard.handOver copies it into that one's ring
-//	Shard.deliver            enginetcp.TCP.Input, udp.Sockets.Input, netstack.Netstack.Input
-//	Shard.runTasks           what sockets posted: handlers run here
+//	Shard.deliver            enginetcp.TCP.Input, udp.Sockets.Input, netstack.Netstack.Input;
+//	                         handlers of segments and datagrams run here
+//	enginetcp.TCP.DrainDeferred, netstack.Netstack.Drain: what calls left, netstack's TCP
+//	Shard.runTasks           what sockets posted: accepting, what handlers left to do
 //	enginetcp.TCP.Flush      segments and acknowledgements, written into TX frames
 //	txq.Queue.Flush          frames to the driver, one doorbell a turn
 //

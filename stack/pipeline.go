@@ -255,6 +255,7 @@ func (sh *Shard) deliver(ps []packet) {
 // reply gives the frame of p, which holds a reply now, to the transmit queue.
 func (sh *Shard) reply(p *packet) {
 	if sh.tx.Reply(*p.frame) {
+		sh.counters.Inc(counter.RepliesInPlace)
 		p.frame = nil
 	} else {
 		sh.counters.Drop(drop.ReplyBacklog)

@@ -34,16 +34,23 @@ const (
 
 // Shard is one queue, what runs over it, and the goroutine that runs it: the loop.
 //
-// Other goroutines meet the loop in these places, and nowhere else:
+// Other goroutines, the loops of other shards among them, meet the loop in these places,
+// and nowhere else:
 //
-//	shardParts.tx         writers' frames, by its lock
-//	shardParts.engine     calls of applications, by its lock; slow-path input, by another
-//	shardParts.netstack   endpoints, by netstack's locks
-//	shardParts.udp        a socket's queue, by its lock; the table, by atomics
+//	shardParts.q          Wake, Stats and Close, which the driver lets anybody call
+//	shardParts.stack      closing and the list of sockets, by Stack.mu
+//	shardParts.tx         writers' frames and neighbors, by its lock; waiting, by an atomic
+//	shardParts.engine     calls of applications and look-ups of other shards, by its lock;
+//	                      slow-path input, by another; active and left, by atomics
+//	shardParts.netstack   endpoints and look-ups of other shards, by netstack's locks;
+//	                      a socket's readiness, by atomics
+//	shardParts.udp        a socket's queue and its reads and writes, by its locks; the
+//	                      table, by atomics
 //	shardParts.clock      timers, by its lock; the cached time, by atomics
 //	shardParts.inbox      frames of other shards, one producer and one consumer each
 //	shardParts.steering   the port table, by atomics (the stack's; sockets write it)
-//	tasks                 posted tasks, by its lock
+//	shardParts.done       closed when the loop has ended
+//	tasks                 posted tasks, by its lock; counts, by atomics
 //	wake                  atomics
 //	counters              what was published, by atomics
 type Shard struct {

@@ -14,7 +14,7 @@ type Stats struct {
 	RxPackets uint64      // frames received from the queue
 	Drops     drop.Counts // packets dropped, by reason
 
-	// Every frame is accounted for:
+	// Every packet is accounted for, at rest (counters are published once a turn):
 	// RxPackets + HandedIn + Copies = ToEngine + ToUDP + ToNetstack + HandedOut + Drops.Received().
 	ToEngine   uint64 // packets delivered to the TCP engine, in their frames
 	ToUDP      uint64 // datagrams delivered to sockets past netstack

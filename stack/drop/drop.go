@@ -13,7 +13,7 @@ const (
 	// Received packets that were steered and had no place.
 	HandoverFull     // another shard's ring, or its list of reassembled packets, was full
 	SocketBufferFull // UDP socket's receive buffer
-	SlowPathFull     // segments that wait for the TCP engine by way of netstack
+	SlowPathFull     // after delivery to netstack: segments that wait for the TCP engine
 
 	// Packets to send.
 	ReplyBacklog  // replies in place: the TX ring was full for long

@@ -169,8 +169,8 @@ type Task interface {
 // flows of TransportFast.
 type SegmentHandler interface {
 	Task
-	// HandleSegment is offered bytes that arrived in order, in the frame that the NIC
-	// wrote, and returns how many of them it is done with: the first ones. The others
+	// HandleSegment is offered bytes that arrived in order, in the received frame or a
+	// copy of it, and returns how many of them it is done with: the first ones. The others
 	// are kept for Read, and while there are such, nothing is offered. It is called on
 	// the loop, as RunOnShard is, with no lock held. p may be changed, and not kept.
 	HandleSegment(p []byte) (consumed int)
@@ -188,7 +188,7 @@ type DatagramHandler interface {
 // valid during DatagramHandler.HandleDatagram, on the loop, and not longer: copy what
 // must live on.
 type Datagram struct {
-	// Data is the payload, in the frame that the NIC wrote. It may be changed.
+	// Data is the payload, in the received frame or a copy of it. It may be changed.
 	Data []byte
 	Origin
 }
@@ -211,6 +211,7 @@ type Origin interface {
 	// A reply longer than the MTU allows is sent in IP fragments. The error is EMSGSIZE
 	// for one longer than UDP can be (65507 bytes over IPv4), ENOBUFS when the queue is
 	// short of frames and net.ErrClosed when the socket is closed: in each case nothing
-	// was sent.
+	// was sent. A reply in place may still be dropped, and counted, if the TX ring stands
+	// still.
 	Reply(b []byte) error
 }

@@ -52,21 +52,22 @@ func (f *TCP) Dial(local, remote netip.AddrPort, opt flow.SocketOptions) (flow.F
 // dialFrom begins a connection from local, or from a port chosen for port 0. A port
 // that is shared may be that of other connections, to other peers.
 func (f *TCP) dialFrom(local, remote netip.AddrPort, opt flow.SocketOptions, shared bool) (flow.Flow, error) {
+	// The port is pinned before the SYN can leave: then the reply finds this shard.
+	d := &dialed{}
+	if local.Port() != 0 && f.cfg.Steering.Shards() > 1 && f.cfg.Steering.Pin(wire.ProtoTCP, local.Port(), f.cfg.Shard.Index()) {
+		d.pinned = local.Port()
+	}
 	var c *tcp.Conn
-	port, err := f.ns.ReserveDial(local, remote, shared, func(port uint16) (err error) {
+	var err error
+	d.port, err = f.ns.ReserveDial(local, remote, shared, func(port uint16) (err error) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		c, err = f.engine.Dial(f.cfg.Clock.Nanos(), tcp.MakeTuple(netip.AddrPortFrom(local.Addr(), port), remote))
 		return err
 	})
 	if err != nil {
+		f.unpin(d)
 		return nil, err
-	}
-	d := &dialed{port: port}
-	// The SYN leaves with the loop's next flush: the reply can't come before the
-	// port is known to be this shard's.
-	if local.Port() != 0 && f.cfg.Steering.Shards() > 1 && f.cfg.Steering.Pin(wire.ProtoTCP, port.Number(), f.cfg.Shard.Index()) {
-		d.pinned = port.Number()
 	}
 	f.mu.Lock()
 	f.dialed++
@@ -89,8 +90,13 @@ func (f *TCP) releasePorts(d *dialed) {
 	if d == nil {
 		return
 	}
+	f.unpin(d)
+	f.ns.ReleasePort(d.port)
+}
+
+// unpin undoes dialFrom's Pin, if there was one.
+func (f *TCP) unpin(d *dialed) {
 	if d.pinned != 0 {
 		f.cfg.Steering.Unpin(wire.ProtoTCP, d.pinned, f.cfg.Shard.Index())
 	}
-	f.ns.ReleasePort(d.port)
 }

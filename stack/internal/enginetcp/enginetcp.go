@@ -38,8 +38,11 @@ type Config struct {
 // The loop holds mu per batch and per flush; application calls hold it for the call. So a
 // Read that finds data and a Write that finds room cross to the shard by a lock that is
 // mostly free, without a channel, a queue or another copy. It is released while handlers
-// run, and while netstack runs. Under it, Post, Kick and the locks of ports and of the
-// transmit queue may be taken, and never another shard's mu.
+// run, and while the loop gives netstack its packets.
+//
+// Lock order: netstack's port lock, mu, then netstack's route, neighbor and demultiplexer
+// locks, the transmit queue's lock, and Post. Under mu nobody reserves or releases a port,
+// or takes another shard's mu.
 type TCP struct {
 	cfg Config
 	ns  *netstack.Netstack
@@ -66,7 +69,8 @@ type guarded struct {
 
 // loopOnly belongs to the loop.
 type loopOnly struct {
-	locked  bool // the loop holds mu
+	locked  bool // the loop holds mu; written under it
+	short   bool // the last flush had not enough frames
 	dirty   bool // the engine was given something since the last flush
 	now     int64
 	timerAt int64 // until then Advance has nothing to do, unless dirty or left is set
@@ -272,7 +276,7 @@ func (f *TCP) Flush() (sent int, more bool) {
 	if f.engine.Pending() {
 		more = f.out.flush(f.now)
 	}
-	f.dirty = f.engine.Pending()
+	f.dirty, f.short = f.engine.Pending(), f.out.short
 	if f.engine.Ready() || f.slow.waiting.Load() {
 		f.wake() // for the next turn: a Write found memory again, or netstack sent to this very host
 	}
@@ -289,7 +293,7 @@ func (f *TCP) Flush() (sent int, more bool) {
 }
 
 // Stuck reports whether connections have something to send and had no frame for it.
-func (f *TCP) Stuck() bool { return f.dirty && f.out.short }
+func (f *TCP) Stuck() bool { return f.dirty && f.short }
 
 // NextTimer is how long the loop may sleep for the engine, or less than zero for
 // ever.

@@ -60,7 +60,8 @@ type Reassembled struct {
 	pkt   *stack.PacketBuffer
 }
 
-// For copies the packet for to, whose loop runs the result as a task.
+// For clones the packet for to, whose loop runs the result as a task. The clones share the
+// bytes, which nobody writes.
 func (r *Reassembled) For(to *Netstack) *Reassembled {
 	return &Reassembled{to, r.proto, r.pkt.Clone()}
 }

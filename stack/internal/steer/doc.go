@@ -6,7 +6,7 @@
 //	TCP, UDP to another ephemeral port       the shard whose part of the range it is in
 //	TCP, UDP to any other port               the shard it came in on (which refuses it)
 //	ARP request, NDP solicitation, echo      the shard it came in on
-//	ARP reply, NDP advertisement, router
+//	ARP reply, ARP announcement, NDP advertisement, router
 //	  advertisement, redirect, ICMP error,
 //	  IGMP, MLD                              every shard
 //	IP fragment                              by hash of source, destination and id

@@ -79,7 +79,7 @@ func New(q driver.Queue, kick func()) *Queue {
 }
 
 // Attach sets what netstack does for the queue, before there is traffic: to resolve a
-// neighbor and report it by Learned, with the lock free, and to write what waits in its
+// neighbor and report it by Resolved, with the lock free, and to write what waits in its
 // backlog into free frames, with the lock held.
 func (t *Queue) Attach(resolve func(dst netip.Addr), drainBacklog func() (left bool)) {
 	t.resolve, t.drainBacklog = resolve, drainBacklog

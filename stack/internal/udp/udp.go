@@ -75,9 +75,7 @@ func (u *Sockets) handle(h flow.DatagramHandler, payload []byte, origin received
 	u.received, u.datagram.Data = origin, payload
 	u.cfg.Running.Task = h
 	h.HandleDatagram(&u.datagram)
-	if replied = u.received.replied; replied {
-		u.cfg.Counters.Inc(counter.RepliesInPlace)
-	}
+	replied = u.received.replied
 	u.received, u.datagram.Data = received{u: u}, nil
 	return replied
 }
