@@ -1,6 +1,7 @@
 // Package tcp is the TCP engine of one shard: a state machine. Its input is segments and the
 // time; its output is segments and events. It has no goroutine, lock, clock or I/O of its own,
-// and imports only the standard library, driver/wire and stack/flow. A caller with frames and a loop drives it:
+// and imports only the standard library, driver/wire and stack/flow. A caller with frames and a
+// loop drives it:
 //
 //	Engine.Advance(now)        runs the timers that are due
 //	Engine.Input(now, seg)     for each segment of a batch; Config.OnData gets the payload
