@@ -210,11 +210,9 @@ func (t *Queue) rotate() bool {
 	t.backlogged = t.drainBacklog()
 	t.waiting.Store(t.backlogged)
 	t.starved = t.backlogged
-	if t.acks != nil {
-		if n := t.acks.filter(t.queued); n > 0 {
-			t.saved += uint64(n)
-			t.compact()
-		}
+	if n := t.acks.filter(t.queued); n > 0 {
+		t.saved += uint64(n)
+		t.compact()
 	}
 	if len(t.queued) == 0 {
 		return false
